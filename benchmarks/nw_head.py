@@ -112,30 +112,24 @@ def stream(case: tuple[int, int, int, int], repeats: int) -> dict[str, float]:
     query = torch.randn(batch, width, generator=made) * 0.3
     support = torch.empty(rows, width).normal_(generator=made).mul_(0.3)
     labels = torch.randint(classes, (rows,), generator=made)
-    norms = torch.cat([part.square().sum(1) for part in support.split(65536)])
+    kept = Support.of(support, labels).split(BLOCK)
     head = NWHead(classes)
-    kept = list(zip(support.split(BLOCK), labels.split(BLOCK), norms.split(BLOCK), strict=True))
-    fresh = [block[:2] for block in kept]
 
     def products() -> None:
-        for block, *_ in kept:
-            block @ query.T
+        for block in kept:
+            block.features @ query.T
 
-    calls = {
-        "ours": lambda: head.stream(query, kept),
-        "fresh": lambda: head.stream(query, fresh),
-        "product": products,
-    }
+    calls = {"ours": lambda: head.stream(query, kept), "product": products}
     times = interleaved(calls, repeats)
-    part = 50_000
+    memory = extra_memory(calls["ours"])
+    part = Support.of(support[:50_000], labels[:50_000])
     with torch.no_grad():
-        whole = head(query, support[:part], labels[:part])
-    parts = list(zip(support[:part].split(BLOCK), labels[:part].split(BLOCK), strict=True))
+        difference = (head.stream(query, part.split(BLOCK)) - head(query, part)).abs().max().item()
     return {
         **{f"{name}_ms": values["median"] * 1e3 for name, values in times.items()},
         "over_product": times["ours"]["median"] / times["product"]["median"],
-        "ours_mb": extra_memory(calls["ours"]) / 1e6,
-        "largest_difference_on_50000_rows": (head.stream(query, parts) - whole).abs().max().item(),
+        "ours_mb": memory / 1e6,
+        "largest_difference_on_50000_rows": difference,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 
 import torch
 
@@ -23,3 +24,11 @@ def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     made = torch.Generator(device=device)
     made.manual_seed(seed)
     return made
+
+
+def pin_arithmetic(threads: int) -> None:
+    """Fix what changes the last digits: thread count, deterministic kernels, no TF32."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_float32_matmul_precision("highest")

@@ -98,8 +98,12 @@ class Support:
         """Prepare features (N, D) and labels (N,)."""
         return cls(features, labels, squared_norms(features), log_prior)
 
-    def rows(self, rows: Tensor) -> Support:
-        """The support of some rows only, (n,) row numbers."""
+    def split(self, n: int) -> list[Support]:
+        """Consecutive blocks of n rows, sharing memory with this support."""
+        return [self.rows(slice(start, start + n)) for start in range(0, len(self.labels), n)]
+
+    def rows(self, rows: Tensor | slice) -> Support:
+        """The support of some rows only, given by number or as a slice."""
         prior = None if self.log_prior is None else self.log_prior[rows]
         return Support(self.features[rows], self.labels[rows], self.squared_norms[rows], prior)
 
@@ -215,7 +219,7 @@ class NWHead(nn.Module):
         return self.from_scores(self.scores(query, support), labels)
 
     @torch.no_grad()
-    def stream(self, query: Tensor, blocks: Iterable[tuple[Tensor, ...]]) -> Tensor:
+    def stream(self, query: Tensor, blocks: Iterable[Support]) -> Tensor:
         """Log-probabilities for a support that does not fit in memory.
 
         A running largest score (B,) and class sums (C, B), rescaled when the largest grows, are all that is
@@ -223,38 +227,35 @@ class NWHead(nn.Module):
 
         Args:
             query: (B, D).
-            blocks: tuples (features (n, D), labels (n,)) or (features, labels, squared norms (n,)). It is
-                iterated a second time, in exact arithmetic, when a class lies too far for plain sums, so
-                it must be a sequence or another object that can be iterated anew.
+            blocks: parts of the support. They are iterated a second time, in exact arithmetic, when a class
+                lies too far for plain sums: give a sequence, or an object that can be iterated anew.
 
         Returns:
             (B, C) log-probabilities.
+
+        Raises:
+            ValueError: the blocks are empty.
         """
-        sums = query.new_zeros(self.n_classes, len(query), dtype=torch.float32)
+        sums = query.new_zeros(self.n_classes, len(query), dtype=torch.promote_types(query.dtype, torch.float32))
         top = sums.new_full((len(query),), -math.inf)
         present = torch.zeros(self.n_classes, dtype=torch.bool, device=query.device)
-        for features, labels, *norms in blocks:
-            scores = self._scores(query, _block(features, labels, norms))
+        for block in blocks:
+            scores = self._scores(query, block)
             block_top = scores.amax(0)
             if bool((block_top > top).any()):
                 raised = torch.maximum(top, block_top)
                 sums *= (top - raised).exp_()
                 top = raised
-            sums.index_add_(0, labels, scores.sub_(top).exp_())
-            present[labels] = True
+            sums.index_add_(0, block.labels, scores.sub_(top).exp_())
+            present[block.labels] = True
         if not bool(present.any()):
             raise ValueError("the support is empty; give at least one row")
         total = top + sums.sum(0).log()
         class_lse = top + sums.log()
         if bool((sums[present] < SMALLEST_SUM).any()):
             class_lse.fill_(-math.inf)
-            for features, labels, *norms in blocks:
-                scores = self._scores(query, _block(features, labels, norms))
-                block_lse = _exact_class_lse(scores, labels, self.n_classes)
+            for block in blocks:
+                block_lse = _exact_class_lse(self._scores(query, block), block.labels, self.n_classes)
                 class_lse = torch.logaddexp(class_lse, block_lse)
         log_probs = class_lse - total
         return ((log_probs.exp() + self.floor).log() if self.floor else log_probs).T
-
-
-def _block(features: Tensor, labels: Tensor, norms: list[Tensor]) -> Tensor | Support:
-    return Support(features, labels, norms[0]) if norms else features

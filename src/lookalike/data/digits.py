@@ -1,0 +1,53 @@
+"""The 1,797 handwritten digits that scikit-learn ships, 8 x 8 pixels in 17 grey levels.
+
+The source has no official split. Ours holds out 50 images a class, drawn once with a fixed seed, so that
+every study everywhere has the same 1,297 training and 500 test images.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+
+from lookalike.data.raw import RawData
+from lookalike.data.registry import DATA_SETS
+from lookalike.errors import LookalikeError
+from lookalike.files import sha256
+from lookalike.seeds import derive_seed, generator
+
+FILE = "digits.csv.gz"
+GREY_LEVELS = 16
+TEST_PER_CLASS = 50
+
+
+def read() -> RawData:
+    """Read the images from scikit-learn's wheel.
+
+    Raises:
+        LookalikeError: the wheel's file is another one than ours.
+    """
+    with resources.as_file(resources.files("sklearn.datasets.data") / FILE) as path:
+        found = sha256(path)
+    if found != DATA_SETS["digits"].sha256:
+        raise LookalikeError(
+            f"{FILE} of the installed scikit-learn has sha256 {found}, not {DATA_SETS['digits'].sha256}; "
+            "install the scikit-learn version of requirements.lock."
+        )
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / GREY_LEVELS)).astype(np.uint8)[:, None]
+    labels = bunch.target.astype(np.int64)
+    order = torch.randperm(len(labels), generator=generator(derive_seed("digits", "split"))).numpy()
+    splits = np.full(len(labels), "train", dtype=object)
+    for label in range(10):
+        splits[order[labels[order] == label][:TEST_PER_CLASS]] = "test"
+    return RawData(
+        images=images,
+        labels=labels,
+        splits=splits,
+        class_names=[str(label) for label in range(10)],
+        environments=np.zeros(len(labels), np.int64),
+        source_file=FILE,
+    )

@@ -1,0 +1,64 @@
+"""One evaluation: classify an evaluation set in one mode and write one row a query.
+
+The file is all that tables and figures need: no model, no images, no GPU.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from lookalike.errors import LookalikeError
+from lookalike.files import writing
+from lookalike.methods.base import Embedded, Prediction
+from lookalike.plan import RunSpec
+from lookalike.support.precompute import load_run
+
+
+def evaluate(run: RunSpec, mode: str, split: str) -> None:
+    """Write eval/<mode>@<set>/predictions.parquet of a run.
+
+    Raises:
+        LookalikeError: data, weights or support are missing or damaged, or a probability is not a number.
+    """
+    _, classifier, queries = load_run(run, split)
+    prediction = classifier.predict(queries.features, mode)
+    if bool(prediction.log_probs.isnan().any()):
+        raise LookalikeError(f"{run.id} gives probabilities that are not numbers in mode {mode}; train the run again.")
+    with writing(run.predictions(mode, split)) as temporary:
+        pq.write_table(prediction_table(prediction, queries), temporary)
+
+
+def prediction_table(prediction: Prediction, queries: Embedded) -> pa.Table:
+    """One row a query: id, label, predicted, confidence, log_prob, rank, brier.
+
+    `log_prob` is the log-probability of the true class in nats, `rank` the number of classes that are more
+    probable (ties count for the lower class index), `brier` the squared distance from the truth.
+    """
+    log_probs = _array(prediction.log_probs)  # (B, C)
+    labels = _array(queries.labels)
+    every = np.arange(len(labels))
+    predicted = prediction.predicted()
+    probabilities = np.exp(log_probs)
+    own = log_probs[every, labels][:, None]
+    earlier = np.arange(log_probs.shape[1]) < labels[:, None]
+    truth = np.zeros_like(probabilities)
+    truth[every, labels] = 1
+    return pa.table(
+        {
+            "id": _array(queries.ids),
+            "label": labels,
+            "predicted": predicted,
+            "confidence": probabilities[every, predicted],
+            "log_prob": own[:, 0],
+            "rank": ((log_probs > own) | ((log_probs == own) & earlier)).sum(1),
+            "brier": np.square(probabilities - truth).sum(1),
+        }
+    )
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().cpu().numpy()
+    return array

@@ -1,0 +1,72 @@
+"""Metrics of a set of predictions: accuracy, calibration, likelihood."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+BINS = 15
+ZERO_PROBABILITY = 1e-12  # a probability of exactly 0 counts as this in the likelihood, as in the NW head's code
+
+
+def ece(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
+    """Expected calibration error with equal-width bins.
+
+    Bins are open below and closed above, on float32 edges: the convention of the NW head's authors.
+
+    Args:
+        confidence: (M,) probability of the predicted class.
+        correct: (M,) bool.
+        bins: number of bins.
+
+    Returns:
+        Sum over bins of share times |mean confidence - accuracy|, as a fraction.
+    """
+    which = bin_of(confidence, bins)
+    return _calibration_error(confidence, correct, which, bins)
+
+
+def bin_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """(M,) bin of each confidence, 0 to bins - 1; a confidence of 0 lies in no bin and gives -1."""
+    edges = torch.linspace(0, 1, bins + 1).numpy()
+    found: np.ndarray = np.searchsorted(edges, confidence.astype(np.float32), side="left") - 1
+    return found
+
+
+def adaptive_ece(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
+    """Calibration error with bins of equal numbers of predictions (Nixon et al., 2019)."""
+    order = np.argsort(confidence, kind="stable")
+    which = np.empty(len(order), np.int64)
+    which[order] = np.arange(len(order)) * bins // len(order)
+    return _calibration_error(confidence, correct, which, bins)
+
+
+def _calibration_error(confidence: np.ndarray, correct: np.ndarray, which: np.ndarray, bins: int) -> float:
+    kept = which >= 0
+    gap = np.bincount(
+        which[kept], (confidence.astype(np.float64) - correct)[kept], minlength=bins
+    )
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def summarise(
+    confidence: np.ndarray, correct: np.ndarray, log_prob: np.ndarray, rank: np.ndarray, brier: np.ndarray
+) -> dict[str, float]:
+    """All metrics of one set of predictions.
+
+    Args:
+        confidence: (M,) probability of the predicted class.
+        correct: (M,) bool.
+        log_prob: (M,) log-probability of the true class, nats.
+        rank: (M,) classes that are more probable than the true one.
+        brier: (M,) squared distance of the probabilities from the one-hot truth.
+    """
+    return {
+        "accuracy": float(correct.mean()),
+        "top5": float((rank < 5).mean()),
+        "ece": ece(confidence, correct),
+        "adaptive_ece": adaptive_ece(confidence, correct),
+        "nll": float(-np.maximum(log_prob, np.where(np.isinf(log_prob), np.log(ZERO_PROBABILITY), log_prob)).mean()),
+        "brier": float(brier.mean()),
+        "n": len(correct),
+    }

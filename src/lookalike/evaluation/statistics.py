@@ -1,0 +1,83 @@
+"""Statistics over seeds, and paired comparisons on the same queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over seeds.
+
+    Attributes:
+        mean: of the values.
+        std: sample standard deviation; nan for one value.
+        low, high: 95 % interval of the mean by Student's t; nan for one value.
+        n: number of values.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    n: int
+
+
+def summarise_seeds(values: np.ndarray) -> Summary:
+    """Mean, standard deviation (n - 1) and 95 % t interval of one value a seed.
+
+    Args:
+        values: (n,), n at least 1.
+    """
+    values = np.asarray(values, np.float64)
+    n, mean = len(values), float(values.mean())
+    if n == 1:
+        return Summary(mean, float("nan"), float("nan"), float("nan"), 1)
+    std = float(values.std(ddof=1))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * std / np.sqrt(n)
+    return Summary(mean, std, mean - half, mean + half, n)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two classifiers on the same queries, seed by seed.
+
+    Attributes:
+        difference: accuracy of the first minus the second, over seeds.
+        only_first, only_second: queries that only one of them gets right, mean over seeds.
+        p_value: largest over seeds of the exact two-sided McNemar p: what every single seed supports.
+    """
+
+    difference: Summary
+    only_first: float
+    only_second: float
+    p_value: float
+
+
+def compare_paired(first: list[np.ndarray], second: list[np.ndarray]) -> Comparison:
+    """Compare hits of two classifiers.
+
+    Args:
+        first: one (M,) bool array a seed.
+        second: the same queries in the same order, the same seeds.
+
+    Raises:
+        ValueError: seeds or queries differ.
+    """
+    if len(first) != len(second) or any(len(a) != len(b) for a, b in zip(first, second, strict=False)):
+        raise ValueError("both classifiers need the same seeds and queries")
+    only_first = np.array([int((a & ~b).sum()) for a, b in zip(first, second, strict=True)])
+    only_second = np.array([int((b & ~a).sum()) for a, b in zip(first, second, strict=True)])
+    differences = np.array([a.mean() - b.mean() for a, b in zip(first, second, strict=True)])
+    p_values = [
+        stats.binomtest(int(a), int(a + b)).pvalue if a + b else 1.0
+        for a, b in zip(only_first, only_second, strict=True)
+    ]
+    return Comparison(
+        summarise_seeds(differences), float(only_first.mean()), float(only_second.mean()), float(max(p_values))
+    )

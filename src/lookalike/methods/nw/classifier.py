@@ -1,0 +1,310 @@
+"""The NW classifier: a backbone, the NW head, and the supports it compares queries with.
+
+Wang and Sabuncu, TMLR 2023 and NeurIPS 2023. Training draws a small class-balanced support each step;
+inference uses the training subset in one of several modes (`MODES`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from lookalike.backbones.base import Backbone
+from lookalike.errors import LookalikeError
+from lookalike.explanation.influence import support_influence
+from lookalike.explanation.record import Explanation, exemplars
+from lookalike.methods.base import Batch, Classifier, Embedded, Pool, Prediction, TrainedSettings
+from lookalike.methods.nw.head import NWHead, Support, class_balance
+from lookalike.methods.nw.kernels import Kernel
+from lookalike.methods.nw.sampling import SupportSampler, balanced_rows, rows_per_class, upstream_draw
+from lookalike.seeds import derive_seed, generator
+from lookalike.settings import Settings as BaseSettings
+from lookalike.support.centroids import class_centroids, closest_rows
+from lookalike.support.neighbours import Metric, build_hnsw, nearest, normalise_rows, search_hnsw
+
+Mode = Literal["random", "full", "cluster", "closest_cluster", "ensemble", "knn", "hnsw"]
+MODES: tuple[Mode, ...] = ("random", "full", "cluster", "closest_cluster", "ensemble", "knn", "hnsw")
+UPSTREAM_FLOOR = 1e-12
+SHOWN_BY_WEIGHT, SHOWN_BY_INFLUENCE = 10, 5
+QUERIES_PER_BLOCK = 256
+STREAMED_ROWS, STREAM_BLOCK = 1 << 16, 2048  # larger supports are walked in blocks: memory stays at 2 MB
+
+
+class Episodes(BaseSettings):
+    """The support of a training step."""
+
+    n_shot: Annotated[int, Field(ge=1)] = Field(1, description="Images a class.")
+    n_way: Annotated[int, Field(ge=2)] | None = Field(None, description="Classes a support; all when left out.")
+    exclude_queries: bool = Field(True, description="Leave a query's own image out of its support.")
+    environment: Literal["pooled", "single"] = Field(
+        "pooled", description="`single`: each support comes from one environment (NeurIPS 2023)."
+    )
+
+
+class Inference(BaseSettings):
+    """Supports at inference."""
+
+    n_random: Annotated[int, Field(ge=1)] = Field(1, description="Rows a class of mode random.")
+    n_clusters: Annotated[int, Field(ge=1)] = Field(3, description="Centroids a class of the cluster modes.")
+    n_neighbors: Annotated[int, Field(ge=1)] = Field(20, description="Rows of the modes knn and hnsw.")
+    n_shot_full: Annotated[int, Field(ge=1)] = Field(
+        100, description="Most rows a class and environment, with `compat: upstream` only."
+    )
+
+
+class Settings(TrainedSettings):
+    """Study entry of `nw`."""
+
+    method: Literal["nw"]
+    modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = MODES
+    explain: tuple[Literal["random", "full", "closest_cluster", "knn", "hnsw"], ...] = ("full",)
+    kernel: Kernel = "euclidean"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    learn_temperature: bool = False
+    proj_dim: Annotated[int, Field(ge=0)] = Field(0, description="Size of a linear projection; 0 for none.")
+    episodes: Episodes = Episodes()
+    inference: Inference = Inference()
+    compat: Literal["corrected", "upstream"] = Field(
+        "corrected", description="`upstream` reproduces the authors' code, defects included; docs/reference/nw.md."
+    )
+
+
+class Model(Classifier):
+    """Backbone, optional projection and NW head."""
+
+    def __init__(self, settings: Settings, backbone: Backbone, n_classes: int) -> None:
+        super().__init__(settings, backbone, n_classes)
+        self.settings = settings
+        self.upstream = settings.compat == "upstream"
+        self.projection = nn.Linear(backbone.dim, settings.proj_dim) if settings.proj_dim else nn.Identity()
+        self.head = NWHead(
+            n_classes,
+            settings.kernel,
+            settings.temperature,
+            settings.learn_temperature,
+            UPSTREAM_FLOOR if self.upstream else 0.0,
+        )
+        self._sampler: SupportSampler | None = None
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Projected features (B, D)."""
+        features: Tensor = self.projection(self.backbone(images))
+        return features
+
+    # Training -------------------------------------------------------------------------------------
+
+    def check_training(self, pool: Pool) -> None:
+        """Set up the sampler, which checks the class sizes."""
+        episodes = self.settings.episodes
+        self._sampler = SupportSampler(
+            pool.labels,
+            self.n_classes,
+            episodes.n_shot,
+            episodes.n_way,
+            episodes.exclude_queries and not self.upstream,
+            pool.environments if episodes.environment == "single" else None,
+        )
+
+    def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean negative log-likelihood of the queries under one support shared by the batch.
+
+        Queries and support pass the backbone together, queries first, so that batch statistics are
+        shared. Queries whose class the support lacks (a single environment) carry no information
+        and are left out; the original adds a constant for them.
+        """
+        if self._sampler is None:
+            self.check_training(batch.pool)
+        rows = self._draw(batch)
+        support = batch.pool.take(rows, batch.generators["augment"])
+        features = self.embed(torch.cat([batch.images, support]))
+        labels = batch.pool.labels[rows]
+        log_probs = self.head(features[: len(batch.labels)], features[len(batch.labels) :], labels)
+        kept = torch.isin(batch.labels, labels)
+        if self.upstream or bool(kept.all()):
+            return F.nll_loss(log_probs, batch.labels), log_probs
+        log_probs = log_probs.clamp_min(math.log(UPSTREAM_FLOOR))
+        if not bool(kept.any()):
+            return log_probs.sum() * 0, log_probs
+        return F.nll_loss(log_probs[kept], batch.labels[kept]), log_probs
+
+    def _draw(self, batch: Batch) -> Tensor:
+        assert self._sampler is not None
+        if not self.upstream or self.settings.episodes.environment == "single":
+            return self._sampler.draw(batch.rows, batch.generators["support"])
+        seed = batch.generators["support"].initial_seed() % 2**32
+        rows = upstream_draw(
+            np.random.RandomState(seed),
+            batch.pool.labels.cpu().numpy(),
+            batch.labels.cpu().numpy(),
+            self.settings.episodes.n_shot,
+            self.settings.episodes.n_way,
+        )
+        return torch.from_numpy(rows).to(batch.labels.device)
+
+    # Supports at inference ------------------------------------------------------------------------
+
+    def build_support(self, support: Embedded, seed: int) -> None:
+        """Full support, centroids, closest images, one random draw and the HNSW index.
+
+        Raises:
+            LookalikeError: a class has no image.
+        """
+        missing = (torch.bincount(support.labels, minlength=self.n_classes) == 0).nonzero().flatten()
+        if len(missing):
+            raise LookalikeError(
+                f"class {int(missing[0])} has no image in the support; use a larger size or leave the class out."
+            )
+        inference = self.settings.inference
+        if self.upstream:
+            support = support.rows(
+                balanced_rows(support.labels, support.environments, inference.n_shot_full)
+            )
+        features, labels = support.features, support.labels
+        restarts = 1 if self.upstream else 10
+        centroids, of_class = class_centroids(features, labels, inference.n_clusters, 0, restarts)
+        made = generator(derive_seed(seed, "random support"))
+        self.load_support(
+            {
+                "features": features,
+                "labels": labels,
+                "environments": support.environments,
+                "ids": support.ids,
+                "centroids": centroids,
+                "centroid_labels": of_class,
+                "closest": closest_rows(features, labels, centroids, of_class),
+                "random": rows_per_class(labels, inference.n_random, made),
+                "hnsw": build_hnsw(self._search_space(features), self._metric()),
+            }
+        )
+
+    def support_tensors(self) -> dict[str, Tensor]:
+        """Everything `build_support` made."""
+        return self._tensors
+
+    def load_support(self, tensors: dict[str, Tensor]) -> None:
+        """Take the store's tensors."""
+        self._tensors = {name: value.cpu() for name, value in tensors.items()}
+        self._full = self._support_of(slice(None))
+
+    def _support_of(self, rows: Tensor | slice) -> Support:
+        """Some rows of the full support; unequal classes are corrected for by their size."""
+        features, labels = self._tensors["features"][rows], self._tensors["labels"][rows]
+        sizes = torch.bincount(labels, minlength=self.n_classes)
+        sizes = sizes[sizes > 0]
+        balanced = self.upstream or bool((sizes == sizes[0]).all())
+        return Support.of(features, labels, None if balanced else class_balance(labels, self.n_classes))
+
+    def _metric(self) -> Metric:
+        return "inner_product" if self.settings.kernel == "dotproduct" and not self.upstream else "l2"
+
+    def _search_space(self, features: Tensor) -> Tensor:
+        """Features whose nearest rows are those of largest score; the original always takes plain ones."""
+        angular = self.settings.kernel in ("cosine", "clip", "hypersphere_euclidean")
+        return normalise_rows(features) if angular and not self.upstream else features
+
+    def neighbours(self, features: Tensor, mode: str) -> Tensor:
+        """(B, k) support rows of modes knn (exact) and hnsw (approximate), nearest first."""
+        k = self.settings.inference.n_neighbors
+        rows = len(self._tensors["labels"])
+        if k > rows:
+            raise LookalikeError(
+                f"inference.n_neighbors is {k} but the support has {rows} rows; write n_neighbors: {rows} or less."
+            )
+        queries = self._search_space(features)
+        if mode == "hnsw":
+            return search_hnsw(self._tensors["hnsw"], queries, k)
+        return nearest(queries, self._search_space(self._tensors["features"]), k, self._metric())[1]
+
+    # Inference ------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, features: Tensor, mode: str) -> Prediction:
+        """Log-probabilities under the support of `mode`; each query on its own except in compat knn and hnsw.
+
+        Raises:
+            LookalikeError: the mode is unknown.
+        """
+        features = features.cpu()
+        return Prediction(torch.cat([self._predict(part, mode) for part in features.split(QUERIES_PER_BLOCK)]))
+
+    def _predict(self, features: Tensor, mode: str) -> Tensor:
+        if mode == "full":
+            if len(self._full.labels) > STREAMED_ROWS:
+                return self.head.stream(features, self._full.split(STREAM_BLOCK))
+            return self.head(features, self._full)
+        if mode in ("random", "closest_cluster"):
+            return self.head(features, self._support_of(self._shared_rows(mode)))
+        if mode == "cluster":
+            return self.head(
+                features, Support.of(self._tensors["centroids"], self._tensors["centroid_labels"])
+            )
+        if mode == "ensemble":
+            environments = self._tensors["environments"]
+            parts = [self._support_of(environments == value) for value in environments.unique()]
+            log_probs = torch.stack([self.head(features, part) for part in parts])
+            return log_probs.logsumexp(0) - math.log(len(parts))
+        if mode in ("knn", "hnsw"):
+            rows = self.neighbours(features, mode)
+            if self.upstream:  # the original joins the neighbours of all queries of a batch
+                rows = rows.flatten().expand(len(features), -1)
+            own = self._tensors["features"][rows], self._tensors["labels"][rows]  # (B, k, D), (B, k)
+            return self.head(features, *own)
+        raise LookalikeError(f"mode {mode!r} is unknown; nw has {', '.join(MODES)}.")
+
+    def _shared_rows(self, mode: str) -> Tensor:
+        """Rows of the full support that a mode shares between all queries."""
+        if mode == "closest_cluster":
+            return self._tensors["closest"]
+        if mode == "random":
+            return self._tensors["random"]
+        return torch.arange(len(self._tensors["labels"]))
+
+    # Explanation ----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def explain(self, queries: Embedded, mode: str) -> list[Explanation]:
+        """The ten heaviest support images of each query, and the five most helpful and most harmful.
+
+        Influence is measured on the true label. Modes whose support rows are no images (`cluster`) or
+        which average several supports (`ensemble`) have no such record.
+        """
+        features = queries.features.cpu()
+        if mode in ("knn", "hnsw"):
+            rows = self.neighbours(features, mode)
+            weights = self.head.weights(features, self._tensors["features"][rows])
+        elif mode in ("full", "random", "closest_cluster"):
+            shared = self._shared_rows(mode)
+            weights = self.head.weights(features, self._support_of(shared))
+            rows = shared.expand(len(queries), -1)
+        else:
+            return []
+        labels = self._tensors["labels"][rows]
+        influence = support_influence(weights, labels, queries.labels)
+        shown = _extremes(weights, influence)
+        ids = self._tensors["ids"][rows]
+        return exemplars(
+            queries,
+            self.predict(features, mode),
+            mode,
+            *(values.gather(1, shown) for values in (ids, labels, weights, influence)),
+        )
+
+
+def _extremes(weights: Tensor, influence: Tensor) -> Tensor:
+    """(B, n) columns of the heaviest, the most helpful and the most harmful rows; some may repeat."""
+    n = weights.shape[1]
+    few = min(SHOWN_BY_INFLUENCE, n)
+    return torch.cat(
+        [
+            weights.topk(min(SHOWN_BY_WEIGHT, n)).indices,
+            influence.topk(few).indices,
+            influence.topk(few, largest=False).indices,
+        ],
+        dim=1,
+    )

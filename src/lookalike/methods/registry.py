@@ -1,0 +1,20 @@
+"""The methods, one line each: name -> module with a `Settings` and a `Model`.
+
+Modules load when used, so that this list costs nothing and a change of one method touches only its runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+METHODS = {
+    "fc": "lookalike.methods.fc",
+    "nw": "lookalike.methods.nw.classifier",
+    "knn": "lookalike.methods.knn",
+}
+
+
+def load_method(name: str) -> ModuleType:
+    """The module of a method: `Settings` (its study entry) and `Model` (its classifier)."""
+    return importlib.import_module(METHODS[name])

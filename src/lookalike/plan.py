@@ -1,0 +1,212 @@
+"""The plan: what a study resolves to. Stages read it, and find through it every path they touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lookalike.errors import LookalikeError
+from lookalike.files import digest, read_json, write_json
+from lookalike.seeds import derive_seed
+
+PLAN_VERSION = 1
+INFERENCE_KEYS = ("modes", "explain", "inference")  # settings that training does not read
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: (data set, model, training size, seed) and the folder it owns."""
+
+    plan: Plan = field(repr=False, compare=False)
+    dataset: str
+    model: str
+    size: str
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """`digits/nw/all/seed0`: the folder below the study's."""
+        return f"{self.dataset}/{self.model}/{self.size}/seed{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """results/<study>/<data set>/<model>/<size>/seed<k>."""
+        return self.plan.folder / self.id
+
+    @property
+    def data_folder(self) -> Path:
+        """The prepared data set."""
+        return self.plan.data_folder(self.dataset)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The model entry of the study, all defaults filled in."""
+        settings: dict[str, Any] = self.plan.models[self.model]
+        return settings
+
+    @property
+    def training_settings(self) -> dict[str, Any]:
+        """The settings that training reads; a change of any other re-trains nothing."""
+        return {key: value for key, value in self.settings.items() if key not in INFERENCE_KEYS}
+
+    @property
+    def trained(self) -> bool:
+        """Whether the run trains a network of its own."""
+        return "training" in self.settings
+
+    @property
+    def source(self) -> RunSpec | None:
+        """The run that gives the frozen backbone: same data set, size and seed."""
+        name = self.settings.get("backbone_from")
+        return None if name is None else RunSpec(self.plan, self.dataset, name, self.size, self.seed)
+
+    @property
+    def weights(self) -> Path | None:
+        """The network's file: the run's own, its source's, or None for a pretrained file."""
+        if self.trained:
+            return self.folder / "model.safetensors"
+        return self.source.weights if self.source else None
+
+    @property
+    def support_folder(self) -> Path:
+        """The support store."""
+        return self.folder / "support"
+
+    def queries(self, split: str) -> Path:
+        """Embedded images of an evaluation set."""
+        return self.support_folder / f"queries@{split}.safetensors"
+
+    def predictions(self, mode: str, split: str) -> Path:
+        """Per-query results of an evaluation."""
+        return self.folder / "eval" / f"{mode}@{split}" / "predictions.parquet"
+
+    def explanations(self, mode: str, split: str) -> Path:
+        """Explanation records."""
+        return self.folder / "explain" / f"{mode}@{split}.parquet"
+
+    def log(self, stage: str) -> Path:
+        """The log of a stage."""
+        return self.folder / "logs" / f"{stage}.log"
+
+    def seed_for(self, purpose: str, *more: str | int) -> int:
+        """A seed for one purpose of this run."""
+        return derive_seed(self.plan.seed, self.id, purpose, *more)
+
+    @property
+    def subset_seed(self) -> int:
+        """The same for every model, so that methods of one seed train on the same images."""
+        return derive_seed(self.plan.seed, self.dataset, self.seed, "subset")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation: (run, inference mode, evaluation set)."""
+
+    run: RunSpec
+    mode: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved study.
+
+    Attributes:
+        study: its name, and its folder's.
+        title: for reports.
+        seed: the study's seed.
+        datasets, sizes, seeds, evaluation_sets: axes of the grid.
+        models: name -> settings.
+        baseline: model that paired comparisons refer to.
+        explained_queries: queries a run explains.
+        threads: CPU threads of one run.
+        root: the folder that holds `results/`.
+    """
+
+    study: str
+    title: str
+    seed: int
+    datasets: list[str]
+    models: dict[str, dict[str, Any]]
+    sizes: list[str]
+    seeds: list[int]
+    evaluation_sets: list[str]
+    baseline: str
+    explained_queries: int
+    threads: int
+    root: Path = Path("results")
+
+    @property
+    def folder(self) -> Path:
+        """results/<study>."""
+        return self.root / self.study
+
+    @property
+    def path(self) -> Path:
+        """results/<study>/plan.json."""
+        return self.folder / "plan.json"
+
+    def data_folder(self, dataset: str) -> Path:
+        """results/data/<data set>, shared by all studies."""
+        return self.root / "data" / dataset
+
+    def runs(self) -> Iterator[RunSpec]:
+        """All runs, in the order of the study."""
+        for dataset in self.datasets:
+            for model in self.models:
+                for size in self.sizes:
+                    for seed in self.seeds:
+                        yield RunSpec(self, dataset, model, size, seed)
+
+    def evaluations(self) -> Iterator[Evaluation]:
+        """All evaluations."""
+        for run in self.runs():
+            for mode in run.settings["modes"]:
+                for split in self.evaluation_sets:
+                    yield Evaluation(run, mode, split)
+
+    def explanations(self) -> Iterator[Evaluation]:
+        """All evaluations that leave explanation records."""
+        for run in self.runs():
+            for mode in run.settings["explain"]:
+                for split in self.evaluation_sets:
+                    yield Evaluation(run, mode, split)
+
+    def run(self, name: str) -> RunSpec:
+        """The run of an id such as `digits/nw/all/seed0`.
+
+        Raises:
+            LookalikeError: the study has no such run.
+        """
+        for run in self.runs():
+            if run.id == name:
+                return run
+        raise LookalikeError(f"{self.path} has no run {name!r}; `lookalike plan` lists them.")
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of plan.json."""
+        values = {key: value for key, value in vars(self).items() if key != "root"}
+        return {"plan_version": PLAN_VERSION, **values}
+
+    def write(self) -> None:
+        """Write plan.json unless it says the same already: its time stamp tells when the study changed."""
+        if not self.path.exists() or digest(read_json(self.path)) != digest(self.as_json()):
+            write_json(self.path, self.as_json())
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read plan.json.
+
+        Raises:
+            LookalikeError: the file is missing, or of another version.
+        """
+        values = read_json(path)
+        version = values.pop("plan_version", None) if isinstance(values, dict) else None
+        if version != PLAN_VERSION:
+            raise LookalikeError(
+                f"{path} has plan version {version}, this lookalike writes {PLAN_VERSION}; "
+                "run `lookalike plan STUDY.yaml` to write it anew."
+            )
+        return cls(**values, root=path.parent.parent)

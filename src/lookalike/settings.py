@@ -1,0 +1,53 @@
+"""Settings shared by all methods, as they stand in a study's YAML."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """Base of every settings class: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackboneSettings(Settings):
+    """The network that turns images into features."""
+
+    name: str = Field("small_cnn", description="A name from the backbone registry.")
+    weights: str | None = Field(
+        None, description="A .safetensors or .pth file to start from; random initialisation without it."
+    )
+
+
+class TrainingSettings(Settings):
+    """Optimiser, schedule and augmentation of one training."""
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    schedule: Literal["constant", "multistep", "cosine"] = "cosine"
+    milestones: tuple[int, ...] = Field((), description="Epochs at which `multistep` multiplies the rate by `gamma`.")
+    gamma: Annotated[float, Field(gt=0)] = 0.1
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    clip_gradient: Annotated[float, Field(gt=0)] | None = Field(None, description="Largest gradient norm.")
+    crop_padding: Annotated[int, Field(ge=0)] = Field(0, description="Random crop after padding by so many pixels.")
+    flip: bool = Field(False, description="Random horizontal flip.")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
+        60, description="Seconds between checkpoints; 0 writes one after every step."
+    )
+
+    @model_validator(mode="after")
+    def _milestones_fit(self) -> TrainingSettings:
+        if self.schedule == "multistep" and not self.milestones:
+            raise ValueError("schedule multistep needs milestones, e.g. milestones: [100, 150]")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("milestones must rise, e.g. milestones: [100, 150]")
+        return self

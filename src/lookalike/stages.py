@@ -1,0 +1,40 @@
+"""The stages of the workflow and the code each one runs: what must change for a result to be out of date."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lookalike.backbones.registry import BACKBONES
+from lookalike.data.registry import DATA_SETS
+from lookalike.methods.registry import METHODS
+from lookalike.provenance import code_hash
+
+STAGES = {
+    "prepare_data": "lookalike.data.prepare",
+    "train": "lookalike.training.train",
+    "precompute_support": "lookalike.support.precompute",
+    "evaluate": "lookalike.evaluation.evaluate",
+    "explain": "lookalike.explanation.explain",
+    "collect_metrics": "lookalike.evaluation.collect",
+    "draw_table": "lookalike.reporting.tables",
+    "draw_figure": "lookalike.reporting.figures",
+    "write_report": "lookalike.reporting.report",
+}
+
+
+def stage_code(stage: str, settings: dict[str, Any] | None = None, dataset: str | None = None) -> str:
+    """Hash of the code of a stage: its module, and the model's method and backbone or the data set's reader.
+
+    Args:
+        stage: a name of `STAGES`.
+        settings: of the model, where the stage works on a run.
+        dataset: where the stage prepares one.
+    """
+    modules = [STAGES[stage]]
+    if settings is not None:
+        modules.append(METHODS[settings["method"]])
+        if settings.get("backbone"):
+            modules.append(BACKBONES[settings["backbone"]["name"]][0])
+    if dataset is not None:
+        modules.append(DATA_SETS[dataset].reader)
+    return code_hash(modules)

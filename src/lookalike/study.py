@@ -1,0 +1,246 @@
+"""The study model: what a user writes in YAML, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from lookalike.backbones.registry import BACKBONES
+from lookalike.data.registry import DATA_SETS
+from lookalike.errors import LookalikeError
+from lookalike.methods.registry import METHODS, load_method
+from lookalike.plan import Plan
+from lookalike.settings import Settings
+
+VERSION = 1
+SCHEMA_PATH = Path("workflow/schemas/study.schema.json")
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+# One settings class a method, told apart by the key `method`; a new registry line joins by itself.
+ModelSettings = Annotated[
+    Union[tuple(load_method(name).Settings for name in METHODS)],  # noqa: UP007
+    Field(discriminator="method"),
+]
+
+
+class Study(Settings):
+    """A study: data sets x models x training sizes x seeds."""
+
+    version: Literal[1] = Field(description="Version of this format.")
+    name: Name = Field(description="Names the folder below results/.")
+    title: str = Field("", description="Heading of the report.")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="All other seeds are derived from it.")
+    datasets: Annotated[list[str], Field(min_length=1)] = Field(description="Names of the registry.")
+    models: Annotated[dict[Name, ModelSettings], Field(min_length=1)] = Field(description="Named entries: a method and its settings.")
+    sizes: Annotated[list[Literal["all"] | Annotated[int, Field(ge=1)]], Field(min_length=1)] = ["all"]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    evaluation_sets: Annotated[list[Literal["test", "train"]], Field(min_length=1)] = ["test"]
+    baseline: str = Field("", description="Model that paired comparisons refer to; the first one when left out.")
+    explained_queries: Annotated[int, Field(ge=0)] = Field(6, description="Queries a run explains.")
+    threads: Annotated[int, Field(ge=1)] = Field(1, description="CPU threads of one run.")
+
+    def plan(self, root: Path = Path("results")) -> Plan:
+        """Resolve into the plan that the stages read."""
+        return Plan(
+            study=self.name,
+            title=self.title or self.name,
+            seed=self.seed,
+            datasets=list(self.datasets),
+            models={name: model.model_dump(mode="json") for name, model in self.models.items()},
+            sizes=[str(size) for size in self.sizes],
+            seeds=list(self.seeds),
+            evaluation_sets=list(self.evaluation_sets),
+            baseline=self.baseline or next(iter(self.models)),
+            explained_queries=self.explained_queries,
+            threads=self.threads,
+            root=root,
+        )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a study, for editors and for `workflow/schemas/`."""
+    schema = TypeAdapter(Study).json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["patternProperties"] = {"^x-": True}
+    return schema
+
+
+def read_study(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        LookalikeError: names the file, the key, and the YAML to write.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LookalikeError(f"study {path} is missing; give the path of a study's YAML file.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LookalikeError(f"study {path} is not valid YAML: {error}") from None
+    return check_study(values, str(path))
+
+
+def check_study(values: Any, source: str) -> Study:
+    """Check the content of a study.
+
+    Args:
+        values: what the YAML holds; keys that start with `x-` are the user's own (anchors).
+        source: names the file in messages.
+
+    Raises:
+        LookalikeError: one message for the first mistake of each kind, with the YAML to write.
+    """
+    if not isinstance(values, dict):
+        raise LookalikeError(f"{source} holds no study; start from config.yaml.")
+    version = values.get("version")
+    if version != VERSION:
+        raise LookalikeError(
+            f"{source}: version is {version!r}, this lookalike reads version {VERSION}; compare with config.yaml, "
+            f"then write\n  version: {VERSION}"
+        )
+    values = {key: value for key, value in values.items() if not str(key).startswith("x-")}
+    try:
+        study = Study.model_validate(values)
+    except ValidationError as error:
+        raise LookalikeError(_explain(error, source)) from None
+    _check_names(study, source)
+    _check_sizes(study, source)
+    return study
+
+
+def _yaml(location: tuple[Any, ...], value: str) -> str:
+    """The nested YAML that sets one key, indented for a message."""
+    lines = [f"{'  ' * (depth + 1)}{key}:" for depth, key in enumerate(location)]
+    return "\n".join(lines) + f" {value}"
+
+
+def _nearest(word: Any, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.0)
+    return close[0] if close else known[0]
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    """The first mistake as one message; pydantic's discriminator tag is taken out of the location."""
+    first = error.errors()[0]
+    location = tuple(first["loc"])
+    if len(location) > 2 and location[0] == "models" and location[2] in METHODS:
+        location = location[:2] + location[3:]
+    kind, given = first["type"], first.get("input")
+    if location[:1] == ("sizes",) and len(location) > 1:
+        return f"{source}: sizes has {given!r}; each size is all or a number of training images. Write\n  sizes: [all]"
+    key = ".".join(map(str, location))
+    if kind == "extra_forbidden":
+        known = _known_keys(location[:-1], error, first)
+        better = _nearest(location[-1], known)
+        return (
+            f"{source}: {key} is no known key; known there: {', '.join(known)}. Perhaps write\n"
+            + _yaml((*location[:-1], better), str(given))
+        )
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        entry = given if isinstance(given, dict) else {}
+        better = _nearest(entry.get("method", ""), list(METHODS))
+        what = f"method {entry['method']!r} is unknown" if "method" in entry else "has no method"
+        return f"{source}: {key}: {what}; there are {', '.join(METHODS)}. Write\n" + _yaml((*location, "method"), better)
+    if kind == "literal_error":
+        choices = [part.strip("'\" ") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return (
+            f"{source}: {key} is {given!r}; it must be one of {', '.join(choices)}. Write\n"
+            + _yaml(_without_index(location), _listed(location, _nearest(given, choices)))
+        )
+    if kind == "missing":
+        return f"{source}: {key} is missing. Write\n" + _yaml(location, _EXAMPLES.get(str(location[-1]), "..."))
+    if kind == "too_short":
+        return f"{source}: {key} is empty; it needs at least one entry. Write\n" + _yaml(
+            location, _EXAMPLES.get(str(location[-1]), "...")
+        )
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+    return f"{source}: {key} is {given!r}; it {message}." if message.startswith("should") else f"{source}: {key}: {message}."
+
+
+_EXAMPLES = {
+    "seeds": "[0, 1, 2]",
+    "datasets": "[digits]",
+    "sizes": "[all]",
+    "evaluation_sets": "[test]",
+    "modes": "[full]",
+    "models": "{fc: {method: fc}}",
+    "name": "my_study",
+}
+
+
+def _without_index(location: tuple[Any, ...]) -> tuple[Any, ...]:
+    return location[:-1] if isinstance(location[-1], int) else location
+
+
+def _listed(location: tuple[Any, ...], value: str) -> str:
+    return f"[{value}]" if isinstance(location[-1], int) else value
+
+
+def _known_keys(location: tuple[Any, ...], error: ValidationError, first: Any) -> list[str]:
+    """Keys that the settings class at a location knows."""
+    settings: Any = Study
+    tag = next((part for part in first["loc"][2:3] if part in METHODS), None)
+    for part in location:
+        if settings is Study:
+            if part != "models":
+                break
+            settings = load_method(tag).Settings if tag else settings
+        elif part in settings.model_fields:
+            annotation = settings.model_fields[part].annotation
+            settings = next(
+                (kind for kind in getattr(annotation, "__args__", (annotation,)) if hasattr(kind, "model_fields")),
+                settings,
+            )
+    return list(settings.model_fields)
+
+
+def _check_names(study: Study, source: str) -> None:
+    for name in study.datasets:
+        if name not in DATA_SETS:
+            raise LookalikeError(
+                f"{source}: datasets names {name!r}, which is no known data set; there are {', '.join(DATA_SETS)}. "
+                f"Write\n  datasets: [{_nearest(name, list(DATA_SETS))}]"
+            )
+    trained = [name for name, model in study.models.items() if hasattr(model, "training")]
+    for name, model in study.models.items():
+        backbone = getattr(model, "backbone", None)
+        if backbone is not None and backbone.name not in BACKBONES:
+            raise LookalikeError(
+                f"{source}: models.{name}.backbone.name is {backbone.name!r}; there are {', '.join(BACKBONES)}. Write\n"
+                + _yaml(("models", name, "backbone", "name"), _nearest(backbone.name, list(BACKBONES)))
+            )
+        wanted = getattr(model, "backbone_from", None)
+        if wanted is not None and wanted not in trained:
+            raise LookalikeError(
+                f"{source}: models.{name}.backbone_from is {wanted!r}, which is no trained model of this study; "
+                f"there are {', '.join(trained) or 'none'}. Write\n"
+                + _yaml(("models", name, "backbone_from"), _nearest(wanted, trained) if trained else "fc")
+            )
+        for mode in model.explain:
+            if mode not in model.modes:
+                raise LookalikeError(
+                    f"{source}: models.{name}.explain names mode {mode!r}, which models.{name}.modes lacks. Write\n"
+                    + _yaml(("models", name, "explain"), f"[{model.modes[0]}]")
+                )
+    if study.baseline and study.baseline not in study.models:
+        raise LookalikeError(
+            f"{source}: baseline is {study.baseline!r}, which is no model of this study. Write\n"
+            f"  baseline: {_nearest(study.baseline, list(study.models))}"
+        )
+    for key in ("datasets", "sizes", "seeds", "evaluation_sets"):
+        entries = getattr(study, key)
+        if len(set(entries)) < len(entries):
+            raise LookalikeError(f"{source}: {key} names an entry twice: {entries}. Write each once.")
+
+
+def _check_sizes(study: Study, source: str) -> None:
+    for dataset in study.datasets:
+        for size in study.sizes:
+            if size != "all" and size > DATA_SETS[dataset].train:
+                raise LookalikeError(
+                    f"{source}: sizes has {size}, but {dataset} has {DATA_SETS[dataset].train} training images. Write\n"
+                    "  sizes: [all]"
+                )

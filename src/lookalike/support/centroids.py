@@ -1,0 +1,53 @@
+"""k-means centroids of each class, and the real images nearest to them."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+
+def class_centroids(
+    features: Tensor, labels: Tensor, k: int, seed: int = 0, restarts: int = 10
+) -> tuple[Tensor, Tensor]:
+    """k centroids of each class, classes ascending; k = 1 is the class mean.
+
+    A class with fewer rows than k gives all its rows.
+
+    Args:
+        features: (N, D).
+        labels: (N,).
+        k: centroids a class.
+        seed: of the k-means++ starts.
+        restarts: the best of so many starts counts. The original's result depends on the version of
+            scikit-learn: 10 starts before 1.4, 1 since.
+
+    Returns:
+        Centroids (M, D) and their labels (M,).
+    """
+    centroids, of_class = [], []
+    for label in labels.unique().tolist():
+        rows = features[labels == label]
+        if k == 1:
+            found = rows.mean(0, keepdim=True)
+        elif len(rows) <= k:
+            found = rows
+        else:
+            with warnings.catch_warnings():  # fewer distinct rows than k: repeated centroids are right
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                fitted = KMeans(k, n_init=restarts, random_state=seed % 2**32).fit(rows.cpu().numpy())
+            found = torch.from_numpy(fitted.cluster_centers_.astype(np.float32)).to(features)
+        centroids.append(found)
+        of_class.append(torch.full((len(found),), label, dtype=labels.dtype, device=labels.device))
+    return torch.cat(centroids), torch.cat(of_class)
+
+
+def closest_rows(features: Tensor, labels: Tensor, centroids: Tensor, of_class: Tensor) -> Tensor:
+    """(M,) the row of the same class nearest to each centroid (Euclidean), lowest row on a tie."""
+    distance = torch.cdist(centroids, features, compute_mode="donot_use_mm_for_euclid_dist")  # (M, N)
+    distance.masked_fill_(of_class[:, None] != labels, float("inf"))
+    return distance.argmin(1)

@@ -1,0 +1,76 @@
+"""Precompute what inference needs: the support of a run, and its embedded queries.
+
+Queries pass the backbone once; every inference mode reads the result.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from lookalike.data.images import DeviceImages, PreparedData
+from lookalike.methods.base import Classifier, Embedded
+from lookalike.methods.build import load_classifier
+from lookalike.plan import RunSpec
+from lookalike.seeds import pin_arithmetic
+from lookalike.support.store import load_tensors, origin_of, save_tensors
+from lookalike.tracking.record import write_record
+
+IMAGES_PER_BATCH = 256
+
+
+def precompute_support(run: RunSpec) -> None:
+    """Write support/support.safetensors and support/queries@<set>.safetensors.
+
+    A run that trains nothing gets its run.json here.
+
+    Raises:
+        LookalikeError: data or weights are missing or damaged, or a class has no image.
+    """
+    started, begin = time.time(), time.perf_counter()
+    pin_arithmetic(run.plan.threads)
+    data = PreparedData(run.data_folder)
+    device = Fabric(accelerator="auto", devices=1).device
+    classifier = load_classifier(run, data).to(device)
+    origin = _origin(run, data)
+    rows = data.subset(run.size if run.size == "all" else int(run.size), run.subset_seed)
+    support = embed(classifier, DeviceImages(data, rows, device))
+    classifier.build_support(support, run.seed_for("support"))
+    save_tensors(run.support_folder / "support.safetensors", classifier.support_tensors(), origin)
+    for split in run.plan.evaluation_sets:
+        queries = embed(classifier, DeviceImages(data, data.rows(split), device))
+        save_tensors(run.queries(split), vars(queries), origin)
+    if not run.trained:
+        write_record(run, data, len(rows), str(device), started, time.perf_counter() - begin)
+
+
+def load_run(run: RunSpec, split: str) -> tuple[PreparedData, Classifier, Embedded]:
+    """Data, classifier with its support, and embedded queries of an evaluation set.
+
+    Raises:
+        LookalikeError: something is missing, damaged or out of date.
+    """
+    pin_arithmetic(run.plan.threads)
+    data = PreparedData(run.data_folder)
+    origin = _origin(run, data)
+    classifier = load_classifier(run, data)
+    classifier.load_support(load_tensors(run.support_folder / "support.safetensors", origin))
+    return data, classifier, Embedded(**load_tensors(run.queries(split), origin))
+
+
+@torch.no_grad()
+def embed(classifier: Classifier, images: DeviceImages) -> Embedded:
+    """All images behind the backbone, on the CPU."""
+    parts: list[Tensor] = []
+    for start in range(0, len(images), IMAGES_PER_BATCH):
+        rows = torch.arange(start, min(start + IMAGES_PER_BATCH, len(images)), device=images.labels.device)
+        parts.append(classifier.embed(images.take(rows)).float().cpu())
+    return Embedded(torch.cat(parts), images.labels.cpu(), images.environments.cpu(), images.ids)
+
+
+def _origin(run: RunSpec, data: PreparedData) -> dict[str, str]:
+    settings = {key: value for key, value in run.settings.items() if key not in ("modes", "explain")}
+    return origin_of(run.weights, data.hash, {**settings, "size": run.size, "seed": run.seed})

@@ -1,0 +1,35 @@
+"""Checkpoints: whole or absent, and only ever resumed by the very run that wrote them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lookalike.errors import LookalikeError
+from lookalike.files import writing
+
+
+def save_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
+    """Write the state (tensors, numbers, text, lists and dicts of them) under the run's key."""
+    with writing(path) as temporary:
+        torch.save({"key": key, **state}, temporary)
+
+
+def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
+    """The state saved under `key`, or None where there is none or it belongs to other settings or code.
+
+    Raises:
+        LookalikeError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        found = state.pop("key")
+    except Exception as error:  # a damaged zip raises many kinds
+        raise LookalikeError(
+            f"checkpoint {path} is damaged ({type(error).__name__}); delete it to train this run from its start."
+        ) from None
+    return state if found == key else None

@@ -1,0 +1,27 @@
+"""Learning rates as functions of the step: nothing to save, nothing to restore."""
+
+from __future__ import annotations
+
+import math
+
+from lookalike.settings import TrainingSettings
+
+
+def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
+    """The rate of a step: linear warm-up, then constant, multistep (per epoch) or cosine to 0 (per step).
+
+    Args:
+        settings: of the training.
+        step: counted from 0 over the whole training.
+        steps_per_epoch: steps in an epoch.
+    """
+    warmup = settings.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return settings.lr * (step + 1) / (warmup + 1)
+    if settings.schedule == "multistep":
+        passed = sum(step // steps_per_epoch >= milestone for milestone in settings.milestones)
+        return settings.lr * settings.gamma**passed
+    if settings.schedule == "cosine":
+        total = settings.epochs * steps_per_epoch - warmup
+        return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / total))
+    return settings.lr

@@ -1,0 +1,239 @@
+"""Train one run: steps on device-resident images, checkpoints, exact resume, one record at the end.
+
+Randomness is a function of (run, purpose, step), never of what was drawn before. A training that was killed at
+any point and started again therefore ends with the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lookalike.data.images import DeviceImages, PreparedData
+from lookalike.errors import LookalikeError
+from lookalike.files import digest, write_text, writing
+from lookalike.methods.base import Batch
+from lookalike.methods.build import build_classifier
+from lookalike.plan import RunSpec
+from lookalike.seeds import generator, pin_arithmetic
+from lookalike.settings import TrainingSettings
+from lookalike.stages import stage_code
+from lookalike.tracking.record import write_record
+from lookalike.training.checkpoint import load_checkpoint, save_checkpoint
+from lookalike.training.schedules import learning_rate
+
+PURPOSES = ("augment", "support")
+STEPS_UNSEEN = 64  # a bad loss is noticed after so many steps at the latest
+Row = dict[str, float | int]
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Where a training stands; with weights and optimiser, all that a checkpoint holds.
+
+    Attributes:
+        step: steps done.
+        loss, correct, seen: sums over the current epoch.
+        history: one row per finished epoch.
+        seconds: training time of all attempts.
+        attempts: starts, this one included.
+        started: seconds since 1970 at the first start; identifies the run for tracking.
+    """
+
+    step: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    history: list[Row] | None = None
+    seconds: float = 0.0
+    attempts: int = 1
+    started: float = 0.0
+
+
+def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: None) -> None:
+    """Train a run and write model.safetensors, history.csv and run.json.
+
+    Args:
+        run: the run.
+        on_epoch: called after each epoch, for trackers and progress bars.
+
+    Raises:
+        LookalikeError: unusable data or checkpoint, a class without enough images, or a loss that is not finite.
+    """
+    pin_arithmetic(run.plan.threads)
+    data = PreparedData(run.data_folder)
+    settings = TrainingSettings.model_validate(run.settings["training"])
+    fabric = Fabric(accelerator="auto", devices=1, precision=settings.precision)
+    rows = data.subset(run.size if run.size == "all" else int(run.size), run.subset_seed)
+    pool = DeviceImages(data, rows, fabric.device, settings.crop_padding, settings.flip)
+    classifier = build_classifier(run, data)
+    classifier.check_training(pool)
+    optimizer = make_optimizer(classifier, settings)
+    network, optimizer = fabric.setup(classifier, optimizer)
+    network.mark_forward_method("training_loss")
+    key = checkpoint_key(run, data)
+    path = run.folder / "checkpoint.pt"
+    progress = Progress(history=[], started=time.time())
+    state = load_checkpoint(path, key)
+    if state is not None:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        fabric.strategy.precision.load_state_dict(state["precision"])
+        progress = Progress(**state["progress"])
+        progress.attempts += 1
+        log.info("resuming %s at step %d (attempt %d)", run.id, progress.step, progress.attempts)
+
+    def save() -> None:
+        save_checkpoint(
+            path,
+            key,
+            {
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "precision": fabric.strategy.precision.state_dict(),
+                "progress": vars(progress),
+            },
+        )
+
+    _run_steps(run, settings, pool, fabric, network, optimizer, progress, save, on_epoch)
+    with writing(run.folder / "model.safetensors") as temporary:
+        save_file({name: value.contiguous().cpu() for name, value in classifier.state_dict().items()}, temporary)
+    assert progress.history is not None
+    write_text(run.folder / "history.csv", as_csv(progress.history))
+    write_record(
+        run,
+        data,
+        len(rows),
+        str(fabric.device),
+        progress.started,
+        progress.seconds,
+        epochs=settings.epochs,
+        attempts=progress.attempts,
+    )
+    path.unlink(missing_ok=True)
+
+
+def _run_steps(
+    run: RunSpec,
+    settings: TrainingSettings,
+    pool: DeviceImages,
+    fabric: Fabric,
+    network: Any,
+    optimizer: Any,
+    progress: Progress,
+    save: Callable[[], None],
+    on_epoch: Callable[[Progress], None],
+) -> None:
+    """All remaining steps, with a checkpoint every `checkpoint_seconds`."""
+    steps_per_epoch = math.ceil(len(pool) / settings.batch_size)
+    total = settings.epochs * steps_per_epoch
+    assert progress.history is not None
+    order, order_of = torch.empty(0, dtype=torch.int64), -1
+    since = saved = time.perf_counter()
+    # Loss, hits and first bad step stay on the device: reading them each step would make a GPU wait.
+    sums = torch.tensor([progress.loss, progress.correct], dtype=torch.float64, device=fabric.device)
+    bad_step = torch.tensor(total, device=fabric.device)
+    network.train()
+    while progress.step < total:
+        epoch, position = divmod(progress.step, steps_per_epoch)
+        if order_of != epoch:
+            shuffle = generator(run.seed_for("order", epoch))
+            order, order_of = torch.randperm(len(pool), generator=shuffle).to(fabric.device), epoch
+        rows = order[position * settings.batch_size : (position + 1) * settings.batch_size]
+        made = {
+            purpose: generator(run.seed_for(purpose, progress.step), fabric.device) for purpose in PURPOSES
+        }
+        torch.manual_seed(run.seed_for("network", progress.step))  # a network's own noise, dropout say
+        batch = Batch(pool.take(rows, made["augment"]), pool.labels[rows], rows, pool, made)
+        rate = learning_rate(settings, progress.step, steps_per_epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss, log_probs = network.training_loss(batch)
+        fabric.backward(loss)
+        if settings.clip_gradient is not None:
+            fabric.clip_gradients(network, optimizer, max_norm=settings.clip_gradient, error_if_nonfinite=False)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        bad_step = torch.where(torch.isfinite(loss), bad_step, bad_step.clamp(max=progress.step))
+        sums[0] += loss.detach() * len(rows)
+        sums[1] += (log_probs.detach().argmax(1) == batch.labels).sum()
+        progress.step += 1
+        progress.seen += len(rows)
+
+        ended = position + 1 == steps_per_epoch
+        now = time.perf_counter()
+        saving = now - saved >= settings.checkpoint_seconds and progress.step < total
+        if ended or saving or progress.step % STEPS_UNSEEN == 0:
+            _stop_at_bad_step(run, int(bad_step), total, epoch, settings)
+            progress.loss, progress.correct = float(sums[0]), int(sums[1])
+        if ended:
+            progress.history.append(
+                {
+                    "epoch": epoch + 1,
+                    "loss": progress.loss / progress.seen,
+                    "accuracy": progress.correct / progress.seen,
+                    "lr": rate,
+                }
+            )
+            progress.loss, progress.correct, progress.seen = 0.0, 0, 0
+            sums.zero_()
+        if saving and all(bool(torch.isfinite(value).all()) for value in network.parameters()):
+            progress.seconds += now - since
+            since = saved = now
+            save()
+        if ended:
+            on_epoch(progress)
+    progress.seconds += time.perf_counter() - since
+
+
+def _stop_at_bad_step(run: RunSpec, step: int, total: int, epoch: int, settings: TrainingSettings) -> None:
+    """Stop where a loss was not finite; the last checkpoint, written before it, stays."""
+    if step == total:
+        return
+    path = run.folder / "checkpoint.pt"
+    kept = f"the last good weights are in {path}" if path.exists() else "no checkpoint had been written yet"
+    raise LookalikeError(
+        f"the loss of {run.id} is not finite at step {step} (epoch {epoch + 1}); {kept}; lower training.lr "
+        f"(now {settings.lr}) or set training.clip_gradient."
+    )
+
+
+def make_optimizer(classifier: torch.nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """SGD or AdamW over the parameters that need gradients."""
+    parameters = [p for p in classifier.parameters() if p.requires_grad]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            settings.lr,
+            settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.nesterov and settings.momentum > 0,
+        )
+    return torch.optim.AdamW(parameters, settings.lr, weight_decay=settings.weight_decay)
+
+
+def checkpoint_key(run: RunSpec, data: PreparedData) -> str:
+    """What a checkpoint must agree with to be resumed: settings, seed, data and code."""
+    code = stage_code("train", run.settings)
+    return digest([run.id, run.plan.seed, run.training_settings, data.hash, code])
+
+
+def as_csv(rows: list[Row]) -> str:
+    """Rows as CSV with full digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
