@@ -3,7 +3,22 @@
 The heads need torch and numpy only; everything else loads when it is used.
 """
 
-from lookalike.methods.nw.head import NWHead
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lookalike.methods.nw.head import NWHead
 
 __version__ = "0.1.0"
 __all__ = ["NWHead", "__version__"]
+_HEADS = {"NWHead": "lookalike.methods.nw.head"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a head on first use: tables and figures then never wait for torch."""
+    if name in _HEADS:
+        import importlib
+
+        return getattr(importlib.import_module(_HEADS[name]), name)
+    raise AttributeError(f"module 'lookalike' has no attribute {name!r}")

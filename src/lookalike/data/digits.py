@@ -9,14 +9,13 @@ from __future__ import annotations
 from importlib import resources
 
 import numpy as np
-import torch
 from sklearn.datasets import load_digits
 
 from lookalike.data.raw import RawData
 from lookalike.data.registry import DATA_SETS
 from lookalike.errors import LookalikeError
 from lookalike.files import sha256
-from lookalike.seeds import derive_seed, generator
+from lookalike.seeds import derive_seed
 
 FILE = "digits.csv.gz"
 GREY_LEVELS = 16
@@ -39,7 +38,8 @@ def read() -> RawData:
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / GREY_LEVELS)).astype(np.uint8)[:, None]
     labels = bunch.target.astype(np.int64)
-    order = torch.randperm(len(labels), generator=generator(derive_seed("digits", "split"))).numpy()
+    random = np.random.RandomState(derive_seed("digits", "split") % 2**32)  # a stream numpy keeps for ever
+    order = random.permutation(len(labels))
     splits = np.full(len(labels), "train", dtype=object)
     for label in range(10):
         splits[order[labels[order] == label][:TEST_PER_CLASS]] = "test"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 BINS = 15
 ZERO_PROBABILITY = 1e-12  # a probability of exactly 0 counts as this in the likelihood, as in the NW head's code
@@ -26,10 +25,19 @@ def ece(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
     return _calibration_error(confidence, correct, which, bins)
 
 
+def bin_edges(bins: int) -> np.ndarray:
+    """(bins + 1,) float32 edges, bit for bit those of `torch.linspace(0, 1, bins + 1)`.
+
+    Numpy's float64 grid rounded to float32 differs at some edges, and vote shares lie exactly on edges.
+    """
+    step = np.float64(np.float32(1) / np.float32(bins))
+    steps = np.arange(bins + 1)
+    return np.where(steps < (bins + 1) // 2, step * steps, 1 - step * (bins - steps)).astype(np.float32)
+
+
 def bin_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
     """(M,) bin of each confidence, 0 to bins - 1; a confidence of 0 lies in no bin and gives -1."""
-    edges = torch.linspace(0, 1, bins + 1).numpy()
-    found: np.ndarray = np.searchsorted(edges, confidence.astype(np.float32), side="left") - 1
+    found: np.ndarray = np.searchsorted(bin_edges(bins), confidence.astype(np.float32), side="left") - 1
     return found
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from lookalike.determinism import generator
 from lookalike.explanation.record import write_explanations
 from lookalike.plan import RunSpec
-from lookalike.seeds import derive_seed, generator
+from lookalike.seeds import derive_seed
 from lookalike.support.precompute import load_run
 
 

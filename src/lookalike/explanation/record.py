@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from lookalike.errors import LookalikeError
 from lookalike.files import writing
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lookalike.methods.base import Embedded, Prediction
 
 

@@ -15,7 +15,7 @@ from lookalike.methods.registry import load_method
 from lookalike.settings import BackboneSettings
 
 if TYPE_CHECKING:
-    from lookalike.data.images import PreparedData
+    from lookalike.data.prepared import PreparedData
     from lookalike.methods.base import Classifier
     from lookalike.plan import RunSpec
 

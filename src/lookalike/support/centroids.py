@@ -6,8 +6,6 @@ import warnings
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 
@@ -29,6 +27,9 @@ def class_centroids(
     Returns:
         Centroids (M, D) and their labels (M,).
     """
+    from sklearn.cluster import KMeans  # half a second that only this stage should wait for
+    from sklearn.exceptions import ConvergenceWarning
+
     centroids, of_class = [], []
     for label in labels.unique().tolist():
         rows = features[labels == label]

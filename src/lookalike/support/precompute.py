@@ -11,11 +11,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from lookalike.data.images import DeviceImages, PreparedData
+from lookalike.data.images import DeviceImages
+from lookalike.data.prepared import PreparedData
+from lookalike.determinism import pin_arithmetic
 from lookalike.methods.base import Classifier, Embedded
 from lookalike.methods.build import load_classifier
 from lookalike.plan import RunSpec
-from lookalike.seeds import pin_arithmetic
 from lookalike.support.store import load_tensors, origin_of, save_tensors
 from lookalike.tracking.record import write_record
 

@@ -8,7 +8,7 @@ from lookalike.files import digest, write_json
 from lookalike.provenance import environment
 
 if TYPE_CHECKING:
-    from lookalike.data.images import PreparedData
+    from lookalike.data.prepared import PreparedData
     from lookalike.plan import RunSpec
 
 

@@ -20,13 +20,14 @@ from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lookalike.data.images import DeviceImages, PreparedData
+from lookalike.data.images import DeviceImages
+from lookalike.data.prepared import PreparedData
+from lookalike.determinism import generator, pin_arithmetic
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, write_text, writing
 from lookalike.methods.base import Batch
 from lookalike.methods.build import build_classifier
 from lookalike.plan import RunSpec
-from lookalike.seeds import generator, pin_arithmetic
 from lookalike.settings import TrainingSettings
 from lookalike.stages import stage_code
 from lookalike.tracking.record import write_record

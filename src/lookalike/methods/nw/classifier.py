@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lookalike.backbones.base import Backbone
+from lookalike.determinism import generator
 from lookalike.errors import LookalikeError
 from lookalike.explanation.influence import support_influence
 from lookalike.explanation.record import Explanation, exemplars
@@ -23,7 +24,7 @@ from lookalike.methods.base import Batch, Classifier, Embedded, Pool, Prediction
 from lookalike.methods.nw.head import NWHead, Support, class_balance
 from lookalike.methods.nw.kernels import Kernel
 from lookalike.methods.nw.sampling import SupportSampler, balanced_rows, rows_per_class, upstream_draw
-from lookalike.seeds import derive_seed, generator
+from lookalike.seeds import derive_seed
 from lookalike.settings import Settings as BaseSettings
 from lookalike.support.centroids import class_centroids, closest_rows
 from lookalike.support.neighbours import Metric, build_hnsw, nearest, normalise_rows, search_hnsw

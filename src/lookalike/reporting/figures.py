@@ -1,0 +1,193 @@
+"""Figures of a study, from the small files of evaluations, histories and explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from lookalike.data.prepared import PreparedData
+from lookalike.explanation.drawing import draw_influence, draw_weights
+from lookalike.explanation.record import read_explanations
+from lookalike.plan import Evaluation, Plan
+from lookalike.reporting.style import FORMATS, GREY, PAGE, PALETTE, save_figure, set_style
+from lookalike.reporting.tables import GROUP, over_seeds, read_metrics
+
+PANELS_PER_ROW = 5
+
+
+def figure_accuracy(plan: Plan) -> Figure:
+    """Accuracy and ECE of every model and mode: mean, 95 % interval, one small dot a seed."""
+    frame = read_metrics(plan)
+    cells = frame[["dataset", "size", "evaluation_set"]].drop_duplicates()
+    lines = frame[["model", "mode"]].drop_duplicates()
+    figure, axes = plt.subplots(
+        len(cells), 2, figsize=(PAGE, 0.5 + len(cells) * (0.35 + 0.2 * len(lines))), squeeze=False, sharey="row", layout="constrained"
+    )
+    colours = dict(zip(plan.models, PALETTE * 3, strict=False))
+    for row, cell in zip(axes, cells.itertuples(index=False), strict=True):
+        part = frame.merge(pd.DataFrame([cell]))
+        for axis, metric, label in zip(row, ("accuracy", "ece"), ("accuracy (%)", "ECE (%)"), strict=True):
+            _intervals(axis, part, metric, colours)
+            axis.set_xlabel(label)
+        row[0].set_title(_cell_title(cells, cell), loc="left")
+    return figure
+
+
+def _cell_title(cells: pd.DataFrame, cell: tuple[str, ...]) -> str:
+    dataset, size, split = cell
+    return dataset + (f", {size} images" if size != "all" else "") + (f", on {split}" if split != "test" else "")
+
+
+def _intervals(axis: Axes, frame: pd.DataFrame, metric: str, colours: dict[str, tuple[float, ...]]) -> None:
+    summary = over_seeds(frame, [metric], GROUP)
+    for place, row in summary.iterrows():
+        colour = colours[row.model]
+        seeds = frame[(frame.model == row.model) & (frame["mode"] == row["mode"])][metric] * 100
+        axis.plot(seeds, np.full(len(seeds), place), "o", ms=2.5, color=colour, alpha=0.35, mew=0)
+        if not np.isnan(row[f"{metric}_low"]):
+            axis.plot([row[f"{metric}_low"] * 100, row[f"{metric}_high"] * 100], [place, place], color=colour)
+        axis.plot(row[metric] * 100, place, "o", ms=4.5, color=colour)
+    axis.set_yticks(range(len(summary)), [f"{m}  {mode}" for m, mode in zip(summary.model, summary["mode"], strict=True)])
+    axis.set_ylim(len(summary) - 0.5, -0.5)
+    axis.grid(axis="x", color="0.92", lw=0.6)
+    sns.despine(ax=axis)
+
+
+def figure_reliability(plan: Plan) -> Figure:
+    """Reliability diagrams: accuracy against confidence in 15 bins, seeds pooled, 95 % Wilson intervals."""
+    frame = read_metrics(plan, "reliability")
+    keys = frame[GROUP].drop_duplicates()
+    columns = min(PANELS_PER_ROW, len(keys))
+    lines = -(-len(keys) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(PAGE, 1.55 * lines + 0.2), squeeze=False, sharex=True, sharey=True, layout="constrained"
+    )
+    for axis, key in zip(axes.flat, keys.itertuples(index=False), strict=False):
+        part = frame.merge(pd.DataFrame([key]))
+        _reliability(axis, part)
+        several = [str(v) for v, name in zip(key, GROUP, strict=True) if name in ("model", "mode") or keys[name].nunique() > 1]
+        axis.set_title("  ".join(several))
+    for axis in list(axes.flat)[len(keys) :]:
+        axis.set_axis_off()
+    figure.supxlabel("confidence", fontsize=7)
+    figure.supylabel("accuracy (bars: share of queries)", fontsize=7)
+    return figure
+
+
+def _reliability(axis: Axes, part: pd.DataFrame) -> None:
+    bins = part.assign(hits=part.accuracy * part.n, mass=part.confidence * part.n).groupby("bin").sum(numeric_only=True)
+    edges = np.linspace(0, 1, len(bins) + 1)
+    axis.bar(edges[:-1], bins.n / bins.n.sum(), np.diff(edges), align="edge", color="0.86", lw=0)
+    axis.plot([0, 1], [0, 1], color=GREY, lw=0.7, ls="--")
+    filled = bins[bins.n > 0]
+    for _, row in filled.iterrows():
+        low, high = stats.binomtest(round(row.hits), round(row.n)).proportion_ci(method="wilson")
+        axis.plot([row.mass / row.n] * 2, [low, high], color=PALETTE[0], lw=0.8)
+    axis.plot(filled.mass / filled.n, filled.hits / filled.n, "o", ms=2.8, color=PALETTE[0], clip_on=False)
+    axis.set_xlim(0, 1)
+    axis.set_ylim(0, 1.02)
+    axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axis.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axis.set_box_aspect(1)
+    sns.despine(ax=axis)
+
+
+def figure_learning_curves(plan: Plan) -> Figure:
+    """Training loss and accuracy by epoch: mean over seeds, band from the lowest to the highest seed."""
+    parts = []
+    for run in plan.runs():
+        if run.trained:
+            history = pd.read_csv(run.folder / "history.csv")
+            parts.append(history.assign(dataset=run.dataset, size=run.size, model=run.model, seed=run.seed))
+    frame = pd.concat(parts)
+    frame["accuracy"] *= 100
+    cells = frame[["dataset", "size"]].drop_duplicates()
+    figure, axes = plt.subplots(len(cells), 2, figsize=(PAGE, 0.3 + 1.9 * len(cells)), squeeze=False, sharex="row", layout="constrained")
+    order = [model for model in plan.models if model in set(frame.model)]
+    for row, cell in zip(axes, cells.itertuples(index=False), strict=True):
+        part = frame.merge(pd.DataFrame([cell])).reset_index(drop=True)
+        for axis, metric, label in zip(row, ("loss", "accuracy"), ("training loss (nats)", "training accuracy (%)"), strict=True):
+            sns.lineplot(
+                part,
+                x="epoch",
+                y=metric,
+                hue="model",
+                style="model",
+                hue_order=order,
+                style_order=order,
+                errorbar=("pi", 100),
+                ax=axis,
+                err_kws={"lw": 0},
+                legend=metric == "loss",
+            )
+            axis.set_ylabel(label)
+            sns.despine(ax=axis)
+        row[0].set_yscale("log")
+        row[0].legend(title=None, frameon=False)
+        row[0].set_title(_cell_title(cells, (*cell, "test")), loc="left")
+    return figure
+
+
+def shown_explanations(plan: Plan, influence: bool) -> list[Evaluation]:
+    """The evaluations whose explanations are drawn: those of the first seed."""
+    methods = {"nw"} if influence else None
+    return [
+        evaluation
+        for evaluation in plan.explanations()
+        if evaluation.run.seed == plan.seeds[0]
+        and (methods is None or evaluation.run.settings["method"] in methods)
+    ]
+
+
+def explanation_name(evaluation: Evaluation) -> str:
+    """`digits-nw-all-full-test`: file name part of a drawn explanation."""
+    run = evaluation.run
+    return "-".join((run.dataset, run.model, run.size, evaluation.mode, evaluation.split))
+
+
+FIGURES: dict[str, Callable[[Plan], Figure]] = {
+    "accuracy": figure_accuracy,
+    "reliability": figure_reliability,
+    "learning_curves": figure_learning_curves,
+}
+
+
+def draw_figure(plan: Plan, name: str) -> None:
+    """Write results/<study>/figures/<name>.svg, .pdf and .png.
+
+    Args:
+        plan: the study.
+        name: of `FIGURES`, or `weights-<explanation>` or `influence-<explanation>`.
+    """
+    set_style()
+    kind, _, rest = name.partition("-")
+    if kind in FIGURES:
+        figure = FIGURES[kind](plan)
+    else:
+        found = {explanation_name(e): e for e in shown_explanations(plan, kind == "influence")}[rest]
+        records = read_explanations(found.run.explanations(found.mode, found.split))
+        draw = draw_influence if kind == "influence" else draw_weights
+        figure = draw(records, PreparedData(found.run.data_folder))
+    save_figure(figure, plan.folder / "figures" / name)
+
+
+def figure_names(plan: Plan) -> list[str]:
+    """Every figure of a study."""
+    return [
+        *FIGURES,
+        *(f"weights-{explanation_name(e)}" for e in shown_explanations(plan, False)),
+        *(f"influence-{explanation_name(e)}" for e in shown_explanations(plan, True)),
+    ]
+
+
+def figure_paths(plan: Plan, name: str) -> list[Path]:
+    """The files of a figure."""
+    return [plan.folder / "figures" / f"{name}.{suffix}" for suffix in FORMATS]

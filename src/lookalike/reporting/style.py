@@ -1,0 +1,57 @@
+"""How figures look, and how they are saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+import seaborn as sns  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from lookalike.files import writing  # noqa: E402
+
+FORMATS = ("svg", "pdf", "png")
+COLUMN, PAGE = 3.4, 6.9  # inches: one and two columns of a paper
+PALETTE = sns.color_palette("colorblind")
+RIGHT, WRONG = PALETTE[0], PALETTE[3]
+GREY = "0.55"
+
+
+def set_style() -> None:
+    """Small sans-serif type that stays readable at column width; thin lines; no chart junk."""
+    sns.set_theme(context="paper", style="ticks", palette="colorblind")
+    mpl.rcParams.update(
+        {
+            "font.size": 7,
+            "axes.titlesize": 7.5,
+            "axes.labelsize": 7,
+            "xtick.labelsize": 6.5,
+            "ytick.labelsize": 6.5,
+            "legend.fontsize": 6.5,
+            "axes.linewidth": 0.6,
+            "lines.linewidth": 1.0,
+            "xtick.major.width": 0.6,
+            "ytick.major.width": 0.6,
+            "svg.hashsalt": "lookalike",  # equal figures give equal bytes
+            "svg.fonttype": "none",
+            "pdf.fonttype": 42,
+            "savefig.dpi": 300,
+        }
+    )
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write <path>.svg, .pdf and .png without time stamps."""
+    empty: dict[str, dict[str, Any]] = {
+        "svg": {"Date": None},
+        "pdf": {"CreationDate": None},
+        "png": {"Software": None},
+    }
+    for suffix in FORMATS:
+        with writing(path.with_suffix(f".{suffix}")) as temporary:
+            figure.savefig(temporary, metadata=empty[suffix], bbox_inches="tight", pad_inches=0.02)
+    plt.close(figure)
