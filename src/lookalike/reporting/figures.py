@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,8 +15,9 @@ from scipy import stats
 from lookalike.data.prepared import PreparedData
 from lookalike.explanation.drawing import draw_influence, draw_weights
 from lookalike.explanation.record import read_explanations
-from lookalike.plan import Evaluation, Plan
-from lookalike.reporting.style import FORMATS, GREY, PAGE, PALETTE, save_figure, set_style
+from lookalike.plan import Plan
+from lookalike.reporting.names import shown_explanations
+from lookalike.reporting.style import GREY, PAGE, PALETTE, save_figure, set_style
 from lookalike.reporting.tables import GROUP, over_seeds, read_metrics
 
 PANELS_PER_ROW = 5
@@ -136,23 +136,6 @@ def figure_learning_curves(plan: Plan) -> Figure:
     return figure
 
 
-def shown_explanations(plan: Plan, influence: bool) -> list[Evaluation]:
-    """The evaluations whose explanations are drawn: those of the first seed."""
-    methods = {"nw"} if influence else None
-    return [
-        evaluation
-        for evaluation in plan.explanations()
-        if evaluation.run.seed == plan.seeds[0]
-        and (methods is None or evaluation.run.settings["method"] in methods)
-    ]
-
-
-def explanation_name(evaluation: Evaluation) -> str:
-    """`digits-nw-all-full-test`: file name part of a drawn explanation."""
-    run = evaluation.run
-    return "-".join((run.dataset, run.model, run.size, evaluation.mode, evaluation.split))
-
-
 FIGURES: dict[str, Callable[[Plan], Figure]] = {
     "accuracy": figure_accuracy,
     "reliability": figure_reliability,
@@ -172,22 +155,8 @@ def draw_figure(plan: Plan, name: str) -> None:
     if kind in FIGURES:
         figure = FIGURES[kind](plan)
     else:
-        found = {explanation_name(e): e for e in shown_explanations(plan, kind == "influence")}[rest]
+        found = shown_explanations(plan)[rest]
         records = read_explanations(found.run.explanations(found.mode, found.split))
         draw = draw_influence if kind == "influence" else draw_weights
         figure = draw(records, PreparedData(found.run.data_folder))
     save_figure(figure, plan.folder / "figures" / name)
-
-
-def figure_names(plan: Plan) -> list[str]:
-    """Every figure of a study."""
-    return [
-        *FIGURES,
-        *(f"weights-{explanation_name(e)}" for e in shown_explanations(plan, False)),
-        *(f"influence-{explanation_name(e)}" for e in shown_explanations(plan, True)),
-    ]
-
-
-def figure_paths(plan: Plan, name: str) -> list[Path]:
-    """The files of a figure."""
-    return [plan.folder / "figures" / f"{name}.{suffix}" for suffix in FORMATS]

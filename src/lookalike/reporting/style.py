@@ -13,8 +13,8 @@ import seaborn as sns  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from lookalike.files import writing  # noqa: E402
+from lookalike.reporting.names import FIGURE_FORMATS  # noqa: E402
 
-FORMATS = ("svg", "pdf", "png")
 COLUMN, PAGE = 3.4, 6.9  # inches: one and two columns of a paper
 PALETTE = sns.color_palette("colorblind")
 RIGHT, WRONG = PALETTE[0], PALETTE[3]
@@ -51,7 +51,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         "pdf": {"CreationDate": None},
         "png": {"Software": None},
     }
-    for suffix in FORMATS:
+    for suffix in FIGURE_FORMATS:
         with writing(path.with_suffix(f".{suffix}")) as temporary:
             figure.savefig(temporary, metadata=empty[suffix], bbox_inches="tight", pad_inches=0.02)
     plt.close(figure)

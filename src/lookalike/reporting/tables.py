@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ from lookalike.files import write_text, writing
 from lookalike.plan import Plan
 
 GROUP = ["dataset", "size", "model", "mode", "evaluation_set"]
-FORMATS = ("csv", "tex", "md")
 FRACTIONS = ("accuracy", "top5", "ece", "adaptive_ece")
 
 
@@ -188,8 +186,3 @@ def _escape(text: str) -> str:
     for plain, latex in (("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#")):
         text = text.replace(plain, latex)
     return text
-
-
-def table_paths(plan: Plan, name: str) -> list[Path]:
-    """The files of a table."""
-    return [plan.folder / "tables" / f"{name}.{suffix}" for suffix in FORMATS]

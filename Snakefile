@@ -1,0 +1,67 @@
+# Lookalike: one command from images to tables, figures and tracked runs.
+#
+#   snakemake                                              the default study, config.yaml
+#   snakemake --configfile workflow/studies/NAME.yaml      another study (it replaces config.yaml, it is not merged in)
+#   snakemake plan | data | tables | figures | report      parts of it
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+# Snakemake merges --configfile into the file named here; a study must stand alone.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/support.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/explain.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/tracking.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        table_files(),
+        figure_files(),
+        "<study>/report.html",
+        f"results/tracking/sync_tracking-{PLAN.study}.json",
+    localrule: True
+
+
+rule plan:
+    localrule: True
+    params:
+        study=STUDY_FILE,
+    message:
+        "What the study will do"
+    shell:
+        "lookalike plan {params.study:q}"
+
+
+rule data:
+    input:
+        expand("<data>/{dataset}/manifest.json", dataset=PLAN.datasets),
+    localrule: True
+
+
+rule tables:
+    input:
+        table_files(),
+    localrule: True
+
+
+rule figures:
+    input:
+        figure_files(),
+    localrule: True
+
+
+rule report:
+    input:
+        "<study>/report.html",
+    localrule: True

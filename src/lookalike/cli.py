@@ -1,0 +1,274 @@
+"""`lookalike <verb>`: one verb a stage. Every stage takes one run or several, each with its own log and failure."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lookalike.errors import LookalikeError
+from lookalike.plan import Plan, RunSpec
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+PlanFile = Annotated[Path, typer.Argument(help="results/<study>/plan.json, or the study's YAML.")]
+Runs = Annotated[list[str], typer.Argument(help="Runs such as digits/nw/all/seed0.")]
+Modes = Annotated[list[str], typer.Option("--mode", help="Inference mode; may be repeated.")]
+Split = Annotated[str, typer.Option("--set", help="Evaluation set.")]
+Bar = Annotated[bool | None, typer.Option("--progress/--no-progress", help="Progress bar; on a terminal by default.")]
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a plan.json or of a study's YAML."""
+    if path.suffix == ".json":
+        return Plan.read(path)
+    from lookalike.study import read_study
+
+    plan = read_study(path).plan()
+    plan.write()
+    return plan
+
+
+class Work:
+    """Runs the items of a stage one after the other; a failed one does not stop the others."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.failed = 0
+
+    def do(self, name: str, log: Path, action: Callable[[], str | None]) -> None:
+        """Do one item: traceback to its log, one sentence to the terminal."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(log, mode="a")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger = logging.getLogger()
+        logger.addHandler(handler)
+        started = time.perf_counter()
+        try:
+            said = action()
+            text = f"{self.stage} {name}: {said or 'done'} in {time.perf_counter() - started:.1f} s"
+            logging.getLogger("lookalike").info(text)
+            typer.echo(text)
+        except Exception as error:
+            self.failed += 1
+            handler.stream.write(traceback.format_exc())
+            reason = str(error) if isinstance(error, LookalikeError) else f"{type(error).__name__}: {error}"
+            typer.echo(f"error: {self.stage} {name}: {reason}\n       log: {log}", err=True)
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
+
+    def end(self) -> None:
+        """Exit with 1 where an item failed."""
+        if self.failed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def plan(study: Annotated[Path, typer.Argument(help="A study's YAML.")] = Path("config.yaml")) -> None:
+    """Show what a study will do: runs, jobs, what is done or out of date and why, time, disk, data."""
+    from lookalike.forecast import show_plan
+
+    show_plan(study, read_plan(study))
+
+
+@app.command()
+def prepare_data(plan: PlanFile, datasets: Annotated[list[str], typer.Argument(help="Names of the registry.")]) -> None:
+    """Bring data sets into their on-disk form."""
+    from lookalike.data.prepare import prepare_data as prepare
+
+    known, work = read_plan(plan), Work("prepare_data")
+    for name in datasets:
+        folder = known.data_folder(name)
+        work.do(name, folder / "logs" / "prepare_data.log", lambda n=name, f=folder: prepare(n, f))  # type: ignore[misc]
+    work.end()
+
+
+@app.command()
+def train(plan: PlanFile, runs: Runs, progress: Bar = None) -> None:
+    """Train runs; a killed training goes on from its checkpoint."""
+    from lookalike.training.train import train as train_run
+
+    known, work = read_plan(plan), Work("train")
+    for run in map(known.run, runs):
+        work.do(run.id, run.log("train"), lambda run=run: _train(run, train_run, progress))  # type: ignore[misc]
+    work.end()
+
+
+def _train(run: RunSpec, train_run: Callable[..., None], bar: bool | None) -> str:
+    """Train one run with a progress bar or log lines, mirrored live."""
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    tracker: Any = None
+    try:
+        from lookalike.tracking.mlflow_mirror import LiveTracker
+
+        tracker = LiveTracker(run)
+    except Exception as error:  # a broken MLflow must not stop a training
+        logging.getLogger("lookalike").warning("tracking is off (%s)", error)
+    shown = sys.stderr.isatty() if bar is None else bar
+    total, last = run.settings["training"]["epochs"], {}
+    with Bars(console=Console(stderr=True), disable=not shown, transient=True) as bars:
+        task = bars.add_task(run.id, total=total)
+
+        def on_epoch(progress: Any) -> None:
+            history = progress.history or []
+            if history:
+                last.update(history[-1])
+                logging.getLogger("lookalike").info(
+                    "epoch %d/%d loss %.4f accuracy %.4f lr %.5f",
+                    last["epoch"],
+                    total,
+                    last["loss"],
+                    last["accuracy"],
+                    last["lr"],
+                )
+            bars.update(task, completed=len(history))
+            if tracker is not None:
+                tracker(progress, last=len(history) == total)
+
+        train_run(run, on_epoch)
+    return f"loss {last['loss']:.4f}, training accuracy {last['accuracy']:.2%}"
+
+
+@app.command()
+def precompute_support(plan: PlanFile, runs: Runs) -> None:
+    """Embed support and queries; centroids, neighbour index."""
+    from lookalike.support.precompute import precompute_support as precompute
+
+    known, work = read_plan(plan), Work("precompute_support")
+    for run in map(known.run, runs):
+        work.do(run.id, run.log("precompute_support"), lambda run=run: precompute(run))  # type: ignore[misc]
+    work.end()
+
+
+@app.command()
+def evaluate(plan: PlanFile, runs: Runs, modes: Modes, split: Split = "test") -> None:
+    """Write predictions of runs in one or several modes."""
+    from lookalike.evaluation.evaluate import evaluate as evaluate_run
+
+    _each_mode("evaluate", evaluate_run, plan, runs, modes, split)
+
+
+@app.command()
+def explain(plan: PlanFile, runs: Runs, modes: Modes, split: Split = "test") -> None:
+    """Write explanation records of sampled queries."""
+    from lookalike.explanation.explain import explain as explain_run
+
+    _each_mode("explain", explain_run, plan, runs, modes, split)
+
+
+def _each_mode(
+    stage: str, action: Callable[[RunSpec, str, str], None], plan: Path, runs: list[str], modes: list[str], split: str
+) -> None:
+    known, work = read_plan(plan), Work(stage)
+    for run in map(known.run, runs):
+        for mode in modes:
+            log = run.log(f"{stage}-{mode}@{split}")
+            work.do(f"{run.id} {mode}@{split}", log, lambda r=run, m=mode: action(r, m, split))  # type: ignore[misc]
+    work.end()
+
+
+@app.command()
+def collect_metrics(plan: PlanFile) -> None:
+    """Gather all predictions of a study into small files."""
+    from lookalike.evaluation.collect import collect_metrics as collect
+
+    known, work = read_plan(plan), Work("collect_metrics")
+    work.do(known.study, known.folder / "logs" / "collect_metrics.log", lambda: collect(known))
+    work.end()
+
+
+@app.command()
+def draw_table(plan: PlanFile, names: Annotated[list[str], typer.Argument(help="Tables.")]) -> None:
+    """Write tables as CSV, LaTeX and Markdown."""
+    from lookalike.reporting.tables import draw_table as draw
+
+    _each_name("draw_table", draw, plan, names)
+
+
+@app.command()
+def draw_figure(plan: PlanFile, names: Annotated[list[str], typer.Argument(help="Figures.")]) -> None:
+    """Write figures as SVG, PDF and PNG."""
+    from lookalike.reporting.figures import draw_figure as draw
+
+    _each_name("draw_figure", draw, plan, names)
+
+
+def _each_name(stage: str, draw: Callable[[Plan, str], None], plan: Path, names: list[str]) -> None:
+    known, work = read_plan(plan), Work(stage)
+    for name in names:
+        work.do(name, known.folder / "logs" / f"{stage}-{name}.log", lambda n=name: draw(known, n))  # type: ignore[misc]
+    work.end()
+
+
+@app.command()
+def write_report(
+    plan: PlanFile,
+    tables: Annotated[list[str], typer.Option("--table", help="Tables, in order.")],
+    figures: Annotated[list[str], typer.Option("--figure", help="Figures, in order.")],
+) -> None:
+    """Write the HTML report."""
+    from lookalike.reporting.report import write_report as write
+
+    known, work = read_plan(plan), Work("write_report")
+    work.do(known.study, known.folder / "logs" / "write_report.log", lambda: write(known, tables, figures))
+    work.end()
+
+
+@app.command()
+def init_tracking(plan: PlanFile) -> None:
+    """Create the MLflow database, experiment and parent run of a study."""
+    _with_mirror(plan, "init_tracking", lambda mirror: f"experiment {mirror.plan.study}")
+
+
+@app.command()
+def sync_tracking(plan: PlanFile) -> None:
+    """Bring MLflow up to date with the files; mark killed runs."""
+    _with_mirror(
+        plan,
+        "sync_tracking",
+        lambda mirror: ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in mirror.sync().items()),
+    )
+
+
+def _with_mirror(plan: Path, stage: str, action: Callable[[Any], str]) -> None:
+    """Do something with MLflow; what goes wrong is said, and fails nothing."""
+    from lookalike.files import write_json
+
+    known = read_plan(plan)
+    try:
+        from lookalike.tracking.mlflow_mirror import Mirror
+
+        said = action(Mirror(known))
+    except Exception as error:
+        said = f"MLflow is unavailable ({type(error).__name__}: {str(error).splitlines()[0]}); results are complete without it"
+        typer.echo(f"warning: {said}", err=True)
+    write_json(known.root / "tracking" / f"{stage}-{known.study}.json", {"said": said})
+    typer.echo(f"{stage} {known.study}: {said}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a study."""
+    import json
+
+    from lookalike.study import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence, anything else a traceback."""
+    logging.getLogger("lookalike").setLevel(logging.INFO)
+    try:
+        app()
+    except LookalikeError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

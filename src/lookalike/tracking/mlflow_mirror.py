@@ -1,0 +1,271 @@
+"""MLflow mirrors the run records. Files are the truth; a broken tracker never stops a run.
+
+One experiment a study, one parent run a study, one child a run. Training logs live; `sync` fills in from files
+whatever is missing, so that it can be called at any time and any number of times.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+import pandas as pd  # noqa: E402
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import (  # noqa: E402
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+
+from lookalike.files import digest, read_json  # noqa: E402
+from lookalike.plan import Plan, RunSpec  # noqa: E402
+from lookalike.provenance import environment  # noqa: E402
+from lookalike.tracking.record import run_uid  # noqa: E402
+
+if TYPE_CHECKING:
+    from lookalike.training.train import Progress
+
+log = logging.getLogger(__name__)
+BATCH = 1000  # metrics MLflow takes at once
+FLUSH_SECONDS = 5.0
+FINAL_METRICS = ("accuracy", "top5", "ece", "adaptive_ece", "nll", "brier")
+
+
+def tracking_uri(plan: Plan) -> str:
+    """MLFLOW_TRACKING_URI, else the SQLite file below results/tracking/."""
+    default = f"sqlite:///{(plan.root / 'tracking' / 'mlflow.db').resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or default
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time: MLflow creates its tables without a lock of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+class Mirror:
+    """A study in MLflow: client, experiment and parent run, created where they are missing.
+
+    Args:
+        plan: the study.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        folder = plan.root / "tracking"
+        with _locked(folder):
+            uri = tracking_uri(plan)
+            self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            found = self.client.get_experiment_by_name(plan.study)
+            artifacts = (folder / "artifacts" / plan.study).resolve().as_uri()
+            self.experiment: str = (
+                found.experiment_id
+                if found
+                else self.client.create_experiment(plan.study, None if "://" in uri and "sqlite" not in uri else artifacts)
+            )
+            parents = self._search("tags.`lookalike.kind` = 'study'")
+            self.parent: str = (
+                parents[0].info.run_id
+                if parents
+                else self._create(plan.title, {"lookalike.kind": "study", "lookalike.study": plan.study}).info.run_id
+            )
+
+    def _create(self, name: str, tags: dict[str, str], started: float | None = None) -> Run:
+        milliseconds = int((started or time.time()) * 1000)
+        return self.client.create_run(self.experiment, milliseconds, {"mlflow.runName": name, **tags})
+
+    def _search(self, condition: str = "") -> list[Run]:
+        found: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment], condition, max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def child(self, run: RunSpec, started: float) -> str:
+        """MLflow's id of a run that started then; created, with its parameters, where it is missing."""
+        uid = run_uid(run, started)
+        found = self._search(f"tags.`lookalike.uid` = '{uid}'")
+        if found:
+            return str(found[0].info.run_id)
+        origin = environment()
+        tags = {
+            "mlflow.parentRunId": self.parent,
+            "lookalike.kind": "run",
+            "lookalike.study": self.plan.study,
+            "lookalike.run": run.id,
+            "lookalike.uid": uid,
+            "lookalike.process": f"{socket.gethostname()}:{os.getpid()}",
+            "dataset": run.dataset,
+            "model": run.model,
+            "size": run.size,
+            "seed": str(run.seed),
+            "git.commit": str(origin["git"]["commit"]),
+            "git.dirty": str(origin["git"]["dirty"]),
+            "lock.hash": str(origin["lock"]),
+        }
+        run_id = str(self._create(run.id, tags, started).info.run_id)
+        parameters = [Param(key, value[:6000]) for key, value in flatten(run.settings).items()]
+        self.client.log_batch(run_id, params=parameters[:100])
+        self._log_data(run, run_id)
+        return run_id
+
+    def _log_data(self, run: RunSpec, run_id: str) -> None:
+        manifest = read_json(run.data_folder / "manifest.json")
+        known = digest(manifest["files"])
+        self.client.set_tag(run_id, "data.hash", known)
+        data = Dataset(run.dataset, known, "local", str(run.data_folder), profile=str(manifest["images"]))
+        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+
+    def log_history(self, run_id: str, rows: list[dict[str, Any]], started: float) -> None:
+        """Log the epochs that are not there yet; time stamps follow from the epoch, so that repeats are equal."""
+        there = {metric.step for metric in self.client.get_metric_history(run_id, "train/loss")}
+        metrics = [
+            Metric(f"train/{key}", float(row[key]), int(started * 1000) + int(row["epoch"]), int(row["epoch"]))
+            for row in rows
+            if int(row["epoch"]) not in there
+            for key in ("loss", "accuracy", "lr")
+        ]
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def sync(self) -> dict[str, int]:
+        """Bring MLflow up to date with the files of the study.
+
+        Returns:
+            Counts of runs mirrored anew, already up to date, and marked killed.
+        """
+        counts = {"mirrored": 0, "up_to_date": 0, "killed": 0}
+        metrics = _final_metrics(self.plan)
+        current: dict[str, str] = {}
+        children = {run.data.tags["lookalike.uid"]: run for run in self._search("tags.`lookalike.kind` = 'run'")}
+        for run in self.plan.runs():
+            path = run.folder / "run.json"
+            if not path.exists():
+                continue
+            record = read_json(path)
+            current[run.id] = record["uid"]
+            state = digest([record, metrics.get(run.id)])
+            known = children.get(record["uid"])
+            if known is not None and known.data.tags.get("lookalike.synced") == state:
+                counts["up_to_date"] += 1
+                continue
+            self._sync_run(run, record, metrics.get(run.id, {}), state)
+            counts["mirrored"] += 1
+        for uid, child in children.items():
+            name = child.data.tags.get("lookalike.run", "")
+            if current.get(name) == uid:
+                continue
+            if name in current and child.data.tags.get("lookalike.superseded") != "true":
+                self.client.set_tag(child.info.run_id, "lookalike.superseded", "true")
+            if child.info.status == "RUNNING" and not _alive(child.data.tags.get("lookalike.process", "")):
+                self.client.set_terminated(child.info.run_id, "KILLED")
+                counts["killed"] += 1
+        self._sync_study()
+        return counts
+
+    def _sync_run(self, run: RunSpec, record: dict[str, Any], final: dict[str, float], state: str) -> None:
+        run_id = self.child(run, record["started"])
+        history = run.folder / "history.csv"
+        if history.exists():
+            self.log_history(run_id, pd.read_csv(history).to_dict("records"), record["started"])
+        stamp = int((record["started"] + record["seconds"]) * 1000)
+        logged = [Metric(key, value, stamp, 0) for key, value in {**final, "seconds": record["seconds"]}.items()]
+        tags = {
+            "git.commit": str(record["git"]["commit"]),
+            "git.dirty": str(record["git"]["dirty"]),
+            "lock.hash": str(record["lock"]),
+            "data.hash": record["data"]["hash"],
+            "device": record["device"],
+            "lookalike.synced": state,
+        }
+        for start in range(0, len(logged), BATCH):
+            self.client.log_batch(run_id, metrics=logged[start : start + BATCH])
+        self.client.log_artifact(run_id, str(run.folder / "run.json"))
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self.client.set_terminated(run_id, "FINISHED", end_time=stamp)
+
+    def _sync_study(self) -> None:
+        for folder, pattern in (("figures", "*.png"), ("figures", "*.svg"), ("tables", "*.csv")):
+            for path in sorted((self.plan.folder / folder).glob(pattern)):
+                self.client.log_artifact(self.parent, str(path), folder)
+        self.client.set_terminated(self.parent, "FINISHED")
+
+
+class LiveTracker:
+    """Logs one training while it runs, a batch every few seconds. Gives up, and says so, at the first error.
+
+    Args:
+        run: what is trained.
+    """
+
+    def __init__(self, run: RunSpec) -> None:
+        self.run = run
+        self.mirror: Mirror | None = None
+        self.run_id = ""
+        self.broken = False
+        self._flushed = 0.0
+
+    def __call__(self, progress: Progress, last: bool = False) -> None:
+        """Log what the progress has that MLflow lacks."""
+        now = time.monotonic()
+        if self.broken or (self.mirror is not None and not last and now - self._flushed < FLUSH_SECONDS):
+            return
+        try:
+            if self.mirror is None:
+                self.mirror = Mirror(self.run.plan)
+                self.run_id = self.mirror.child(self.run, progress.started)
+            self.mirror.log_history(self.run_id, progress.history or [], progress.started)
+        except Exception as error:  # whatever it is, training goes on
+            self.broken = True
+            log.warning("tracking is off for %s (%s: %s)", self.run.id, type(error).__name__, error)
+        self._flushed = now
+
+
+def _alive(process: str) -> bool:
+    """Whether a `host:pid` of this host still runs; processes of other hosts count as alive."""
+    host, _, pid = process.rpartition(":")
+    return host != socket.gethostname() or Path(f"/proc/{pid}").exists()
+
+
+def _final_metrics(plan: Plan) -> dict[str, dict[str, float]]:
+    """run id -> `test/full/accuracy` and so on, from the collected metrics."""
+    path = plan.folder / "tables" / "metrics.csv"
+    if not path.exists():
+        return {}
+    found: dict[str, dict[str, float]] = {}
+    for row in pd.read_csv(path, dtype={"size": str}).to_dict("records"):
+        name = f"{row['dataset']}/{row['model']}/{row['size']}/seed{row['seed']}"
+        for metric in FINAL_METRICS:
+            found.setdefault(name, {})[f"{row['evaluation_set']}/{row['mode']}/{metric}"] = float(row[metric])
+    return found
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as `training.lr` -> text."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = str(value)
+    return flat

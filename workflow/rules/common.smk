@@ -1,0 +1,148 @@
+# The study, checked and resolved before any rule is read; helpers of the other rule files.
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from lookalike.data.registry import DATA_SETS
+from lookalike.errors import LookalikeError
+from lookalike.reporting.names import (
+    figure_names,
+    figure_paths,
+    shown_explanations,
+    table_names,
+    table_paths,
+)
+from lookalike.stages import stage_code
+from lookalike.study import check_study
+
+# The file that messages name; with --config alone it is still config.yaml that is wrong.
+STUDY_FILE = (
+    str(workflow.overwrite_configfiles[-1])
+    if workflow.overwrite_configfiles
+    else "config.yaml"
+)
+try:
+    PLAN = check_study(config, STUDY_FILE).plan()
+except LookalikeError as error:
+    raise WorkflowError(str(error)) from None
+# Stages read the resolved study; jobs on other nodes must not write it again.
+if workflow.is_main_process:
+    PLAN.write()
+
+# The commands of the environment that runs Snakemake, whether it is activated or not.
+shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
+
+RUN = "{dataset}/{model}/{size}/seed{seed}"
+
+
+def trained_models():
+    """Models that train a network of their own."""
+    return [name for name, settings in PLAN.models.items() if "training" in settings]
+
+
+def frozen_models():
+    """Models on a frozen backbone."""
+    return [
+        name for name, settings in PLAN.models.items() if "training" not in settings
+    ]
+
+
+def constrained_run(models):
+    """The pattern of a run's folder for some models only; nothing matches it where there is none."""
+    return RUN.replace("{model}", "{model," + ("|".join(models) or "(?!)") + "}")
+
+
+pathvars:
+    study=str(PLAN.folder),
+    data=str(PLAN.root / "data"),
+    run=str(PLAN.folder / RUN),
+    trained_run=str(PLAN.folder / constrained_run(trained_models())),
+    frozen_run=str(PLAN.folder / constrained_run(frozen_models())),
+
+
+wildcard_constraints:
+    dataset=r"[a-z][a-z0-9_]*",
+    model=r"[a-z][a-z0-9_]*",
+    size=r"all|\d+",
+    seed=r"\d+",
+    mode=r"[a-z_]+",
+    split=r"test|train",
+    explanation=r"[a-z0-9_-]+",
+
+
+def data_version(dataset):
+    """What the registry says of a data set: another version or checksum prepares it anew."""
+    row = DATA_SETS[dataset]
+    return f"{row.version} {row.sha256}"
+
+
+def run_of(wildcards):
+    """The RunSpec of a job's wildcards."""
+    return PLAN.run(RUN.format(**wildcards))
+
+
+def training_settings(wildcards):
+    """What training reads: other settings re-train nothing."""
+    return run_of(wildcards).training_settings
+
+
+def inference_settings(wildcards):
+    """What support and inference read besides the weights."""
+    settings = run_of(wildcards).settings
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in ("training", "modes", "explain")
+    }
+
+
+def code_of(stage):
+    """A function of wildcards: the hash of the code that a stage runs for a run."""
+
+    def code(wildcards):
+        return stage_code(stage, run_of(wildcards).settings)
+
+    return code
+
+
+def weights_of(wildcards):
+    """The network's file that a run reads: its own or its source's; none for a pretrained file."""
+    weights = run_of(wildcards).weights
+    return [] if weights is None else str(weights)
+
+
+def predictions():
+    """All predictions of the study."""
+    return [str(e.run.predictions(e.mode, e.split)) for e in PLAN.evaluations()]
+
+
+def histories():
+    """All training histories of the study."""
+    return [str(run.folder / "history.csv") for run in PLAN.runs() if run.trained]
+
+
+def records():
+    """All run records of the study."""
+    return [str(run.folder / "run.json") for run in PLAN.runs()]
+
+
+def explanation_of(wildcards):
+    """The records that a drawn explanation shows, and the images."""
+    found = shown_explanations(PLAN)[wildcards.explanation]
+    return [
+        str(found.run.explanations(found.mode, found.split)),
+        str(found.run.data_folder / "manifest.json"),
+    ]
+
+
+def table_files():
+    """All files of all tables."""
+    return [str(path) for name in table_names() for path in table_paths(PLAN, name)]
+
+
+def figure_files():
+    """All files of all figures."""
+    return [
+        str(path) for name in figure_names(PLAN) for path in figure_paths(PLAN, name)
+    ]

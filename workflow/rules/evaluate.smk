@@ -1,0 +1,47 @@
+rule evaluate:
+    input:
+        data="<data>/{dataset}/manifest.json",
+        weights=weights_of,
+        support="<run>/support/support.safetensors",
+        queries="<run>/support/queries@{split}.safetensors",
+    output:
+        "<run>/eval/{mode}@{split}/predictions.parquet",
+    log:
+        "<run>/logs/evaluate-{mode}@{split}.log",
+    benchmark:
+        "<run>/benchmarks/evaluate-{mode}@{split}.tsv"
+    threads: PLAN.threads
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        plan=str(PLAN.path),
+        settings=inference_settings,
+        code=code_of("evaluate"),
+    message:
+        "Evaluate {wildcards.model} ({wildcards.mode}) on {wildcards.split} of {wildcards.dataset}, seed {wildcards.seed}"
+    shell:
+        "lookalike evaluate {params.plan}"
+        " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
+        " --mode {wildcards.mode} --set {wildcards.split}"
+
+
+rule collect_metrics:
+    input:
+        predictions(),
+    output:
+        metrics="<study>/tables/metrics.csv",
+        class_metrics="<study>/tables/class_metrics.csv",
+        reliability="<study>/tables/reliability.csv",
+    log:
+        "<study>/logs/collect_metrics.log",
+    benchmark:
+        "<study>/benchmarks/collect_metrics.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("collect_metrics"),
+    message:
+        "Collect the metrics of all evaluations"
+    shell:
+        "lookalike collect-metrics {params.plan}"

@@ -1,0 +1,27 @@
+rule explain:
+    input:
+        data="<data>/{dataset}/manifest.json",
+        weights=weights_of,
+        support="<run>/support/support.safetensors",
+        queries="<run>/support/queries@{split}.safetensors",
+    output:
+        "<run>/explain/{mode}@{split}.parquet",
+    log:
+        "<run>/logs/explain-{mode}@{split}.log",
+    benchmark:
+        "<run>/benchmarks/explain-{mode}@{split}.tsv"
+    threads: PLAN.threads
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        plan=str(PLAN.path),
+        settings=inference_settings,
+        queries=PLAN.explained_queries,
+        code=code_of("explain"),
+    message:
+        "Explain queries of {wildcards.model} ({wildcards.mode}) on {wildcards.dataset}, seed {wildcards.seed}"
+    shell:
+        "lookalike explain {params.plan}"
+        " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
+        " --mode {wildcards.mode} --set {wildcards.split}"

@@ -1,0 +1,40 @@
+# One rule for runs with weights of their own, one for runs on a frozen backbone, which leave their record here.
+rule precompute_support:
+    input:
+        data="<data>/{dataset}/manifest.json",
+        weights=weights_of,
+    output:
+        support="<trained_run>/support/support.safetensors",
+        queries=expand(
+            "<trained_run>/support/queries@{split}.safetensors",
+            split=PLAN.evaluation_sets,
+            allow_missing=True,
+        ),
+    log:
+        "<run>/logs/precompute_support.log",
+    benchmark:
+        "<run>/benchmarks/precompute_support.tsv"
+    threads: PLAN.threads
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        plan=str(PLAN.path),
+        settings=inference_settings,
+        code=code_of("precompute_support"),
+    message:
+        "Precompute the support of {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"
+    shell:
+        "lookalike precompute-support {params.plan}"
+        " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
+
+
+use rule precompute_support as precompute_frozen_support with:
+    output:
+        support="<frozen_run>/support/support.safetensors",
+        queries=expand(
+            "<frozen_run>/support/queries@{split}.safetensors",
+            split=PLAN.evaluation_sets,
+            allow_missing=True,
+        ),
+        record="<frozen_run>/run.json",
