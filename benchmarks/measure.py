@@ -41,10 +41,7 @@ def interleaved(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, 
             start = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - start)
-    return {
-        name: {"minimum": min(values), "median": statistics.median(values)}
-        for name, values in seconds.items()
-    }
+    return {name: {"minimum": min(values), "median": statistics.median(values)} for name, values in seconds.items()}
 
 
 def _resident() -> int:

@@ -17,7 +17,7 @@ from measure import extra_memory, interleaved, machine, save
 from torch import Tensor
 
 from lookalike import NWHead
-from lookalike.methods.nw import Support
+from lookalike.methods.nw.head import Support
 
 CASES = [(64, 5794, 200, 512), (128, 10000, 100, 512)]
 BACKWARD = (64, 5794, 200, 512)
@@ -81,8 +81,7 @@ def backward(case: tuple[int, int, int, int], repeats: int) -> dict[str, float]:
         "product": lambda: (support @ query.T, weight.T @ support, weight @ query),
     }
     difference = max(
-        ((a - b).abs().max() / a.abs().max()).item()
-        for a, b in zip(step("plain"), step("ours"), strict=True)
+        ((a - b).abs().max() / a.abs().max()).item() for a, b in zip(step("plain"), step("ours"), strict=True)
     )
     fast = interleaved({k: v for k, v in calls.items() if k != "plain"}, repeats * 10)
     together = interleaved(calls, repeats)

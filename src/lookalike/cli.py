@@ -56,7 +56,7 @@ class Work:
             typer.echo(text)
         except Exception as error:
             self.failed += 1
-            handler.stream.write(traceback.format_exc())
+            logger.error(traceback.format_exc())
             reason = str(error) if isinstance(error, LookalikeError) else f"{type(error).__name__}: {error}"
             typer.echo(f"error: {self.stage} {name}: {reason}\n       log: {log}", err=True)
         finally:
@@ -105,13 +105,9 @@ def _train(run: RunSpec, train_run: Callable[..., None], bar: bool | None) -> st
     from rich.console import Console
     from rich.progress import Progress as Bars
 
-    tracker: Any = None
-    try:
-        from lookalike.tracking.mlflow_mirror import LiveTracker
+    from lookalike.tracking.live import LiveTracker
 
-        tracker = LiveTracker(run)
-    except Exception as error:  # a broken MLflow must not stop a training
-        logging.getLogger("lookalike").warning("tracking is off (%s)", error)
+    tracker = LiveTracker(run)
     shown = sys.stderr.isatty() if bar is None else bar
     total, last = run.settings["training"]["epochs"], {}
     with Bars(console=Console(stderr=True), disable=not shown, transient=True) as bars:
@@ -130,8 +126,7 @@ def _train(run: RunSpec, train_run: Callable[..., None], bar: bool | None) -> st
                     last["lr"],
                 )
             bars.update(task, completed=len(history))
-            if tracker is not None:
-                tracker(progress, last=len(history) == total)
+            tracker(progress, last=len(history) == total)
 
         train_run(run, on_epoch)
     return f"loss {last['loss']:.4f}, training accuracy {last['accuracy']:.2%}"
@@ -248,7 +243,8 @@ def _with_mirror(plan: Path, stage: str, action: Callable[[Any], str]) -> None:
 
         said = action(Mirror(known))
     except Exception as error:
-        said = f"MLflow is unavailable ({type(error).__name__}: {str(error).splitlines()[0]}); results are complete without it"
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        said = f"MLflow is unavailable ({reason}); results are complete without it"
         typer.echo(f"warning: {said}", err=True)
     write_json(known.root / "tracking" / f"{stage}-{known.study}.json", {"said": said})
     typer.echo(f"{stage} {known.study}: {said}")

@@ -1,4 +1,4 @@
-"""What makes two runs on one machine give the same bytes."""
+"""Where computations run, and what makes two of them on one machine give the same bytes."""
 
 from __future__ import annotations
 
@@ -18,5 +18,11 @@ def pin_arithmetic(threads: int) -> None:
     """Fix what changes the last digits: thread count, deterministic kernels, no TF32."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    if torch.cuda.is_available():  # the switch imports the compiler, one second; on the CPU it changes nothing
+        torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_float32_matmul_precision("highest")
+
+
+def best_device() -> torch.device:
+    """The accelerator, where there is one; without waiting for Fabric's import, as inference needs no more."""
+    return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")

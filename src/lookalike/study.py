@@ -20,7 +20,7 @@ VERSION = 1
 SCHEMA_PATH = Path("workflow/schemas/study.schema.json")
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 # One settings class a method, told apart by the key `method`; a new registry line joins by itself.
-ModelSettings = Annotated[
+ModelSettings: Any = Annotated[
     Union[tuple(load_method(name).Settings for name in METHODS)],  # noqa: UP007
     Field(discriminator="method"),
 ]
@@ -34,10 +34,12 @@ class Study(Settings):
     title: str = Field("", description="Heading of the report.")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="All other seeds are derived from it.")
     datasets: Annotated[list[str], Field(min_length=1)] = Field(description="Names of the registry.")
-    models: Annotated[dict[Name, ModelSettings], Field(min_length=1)] = Field(description="Named entries: a method and its settings.")
-    sizes: Annotated[list[Literal["all"] | Annotated[int, Field(ge=1)]], Field(min_length=1)] = ["all"]
+    models: Annotated[dict[Name, ModelSettings], Field(min_length=1)] = Field(
+        description="Named entries: a method and its settings."
+    )
+    sizes: Annotated[tuple[Literal["all"] | Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = ("all",)
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    evaluation_sets: Annotated[list[Literal["test", "train"]], Field(min_length=1)] = ["test"]
+    evaluation_sets: Annotated[tuple[Literal["test", "train"], ...], Field(min_length=1)] = ("test",)
     baseline: str = Field("", description="Model that paired comparisons refer to; the first one when left out.")
     explained_queries: Annotated[int, Field(ge=0)] = Field(6, description="Queries a run explains.")
     threads: Annotated[int, Field(ge=1)] = Field(1, description="CPU threads of one run.")
@@ -135,20 +137,20 @@ def _explain(error: ValidationError, source: str) -> str:
     if kind == "extra_forbidden":
         known = _known_keys(location[:-1], error, first)
         better = _nearest(location[-1], known)
-        return (
-            f"{source}: {key} is no known key; known there: {', '.join(known)}. Perhaps write\n"
-            + _yaml((*location[:-1], better), str(given))
+        return f"{source}: {key} is no known key; known there: {', '.join(known)}. Perhaps write\n" + _yaml(
+            (*location[:-1], better), str(given)
         )
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         entry = given if isinstance(given, dict) else {}
         better = _nearest(entry.get("method", ""), list(METHODS))
         what = f"method {entry['method']!r} is unknown" if "method" in entry else "has no method"
-        return f"{source}: {key}: {what}; there are {', '.join(METHODS)}. Write\n" + _yaml((*location, "method"), better)
+        return f"{source}: {key}: {what}; there are {', '.join(METHODS)}. Write\n" + _yaml(
+            (*location, "method"), better
+        )
     if kind == "literal_error":
         choices = [part.strip("'\" ") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return (
-            f"{source}: {key} is {given!r}; it must be one of {', '.join(choices)}. Write\n"
-            + _yaml(_without_index(location), _listed(location, _nearest(given, choices)))
+        return f"{source}: {key} is {given!r}; it must be one of {', '.join(choices)}. Write\n" + _yaml(
+            _without_index(location), _listed(location, _nearest(given, choices))
         )
     if kind == "missing":
         return f"{source}: {key} is missing. Write\n" + _yaml(location, _EXAMPLES.get(str(location[-1]), "..."))
@@ -157,7 +159,11 @@ def _explain(error: ValidationError, source: str) -> str:
             location, _EXAMPLES.get(str(location[-1]), "...")
         )
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
-    return f"{source}: {key} is {given!r}; it {message}." if message.startswith("should") else f"{source}: {key}: {message}."
+    return (
+        f"{source}: {key} is {given!r}; it {message}."
+        if message.startswith("should")
+        else f"{source}: {key}: {message}."
+    )
 
 
 _EXAMPLES = {

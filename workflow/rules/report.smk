@@ -14,6 +14,8 @@ rule table_accuracy:
         ),
     log:
         "<study>/logs/draw_table-accuracy.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-accuracy.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),
@@ -37,6 +39,8 @@ rule table_calibration:
         ),
     log:
         "<study>/logs/draw_table-calibration.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-calibration.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),
@@ -60,6 +64,8 @@ rule table_per_class:
         ),
     log:
         "<study>/logs/draw_table-per_class.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-per_class.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),
@@ -83,6 +89,8 @@ rule table_comparison:
         ),
     log:
         "<study>/logs/draw_table-comparison.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-comparison.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),
@@ -107,6 +115,8 @@ rule figure_accuracy:
         png="<study>/figures/accuracy.png",
     log:
         "<study>/logs/draw_figure-accuracy.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-accuracy.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),
@@ -130,6 +140,8 @@ rule figure_reliability:
         png="<study>/figures/reliability.png",
     log:
         "<study>/logs/draw_figure-reliability.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-reliability.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),
@@ -153,6 +165,8 @@ rule figure_learning_curves:
         png="<study>/figures/learning_curves.png",
     log:
         "<study>/logs/draw_figure-learning_curves.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-learning_curves.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),
@@ -176,6 +190,8 @@ rule figure_weights:
         png="<study>/figures/weights-{explanation}.png",
     log:
         "<study>/logs/draw_figure-weights-{explanation}.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-weights-{explanation}.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),
@@ -201,6 +217,8 @@ rule figure_influence:
         png="<study>/figures/influence-{explanation}.png",
     log:
         "<study>/logs/draw_figure-influence-{explanation}.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-influence-{explanation}.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),
@@ -220,6 +238,8 @@ rule write_report:
         report("<study>/report.html", category="Report"),
     log:
         "<study>/logs/write_report.log",
+    benchmark:
+        "<study>/benchmarks/write_report.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),

@@ -4,6 +4,8 @@ rule init_tracking:
         f"results/tracking/init_tracking-{PLAN.study}.json",
     log:
         f"results/tracking/init_tracking-{PLAN.study}.log",
+    benchmark:
+        f"results/{PLAN.study}/benchmarks/init_tracking.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),
@@ -25,6 +27,8 @@ rule sync_tracking:
         f"results/tracking/sync_tracking-{PLAN.study}.json",
     log:
         f"results/tracking/sync_tracking-{PLAN.study}.log",
+    benchmark:
+        f"results/{PLAN.study}/benchmarks/sync_tracking.tsv"
     localrule: True
     params:
         plan=str(PLAN.path),

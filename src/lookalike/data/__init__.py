@@ -1,0 +1,1 @@
+"""Data sets: registry, readers, the one on-disk form, images on the device."""

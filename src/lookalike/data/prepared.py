@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json, sha256
 
+COLUMNS = ("id", "split", "label", "environment")
 HASHED_BYTES = 256 << 20  # larger files are checked by size on each use, by hash on `lookalike data verify`
 
 
@@ -39,10 +40,8 @@ class PreparedData:
             self.index: dict[str, np.ndarray] = {
                 name: column.to_numpy()
                 for name, column in zip(
-                    ("id", "split", "label", "environment"),
-                    pq.read_table(
-                        folder / "index.parquet", columns=["id", "split", "label", "environment"]
-                    ).itercolumns(),
+                    COLUMNS,
+                    pq.ParquetFile(folder / "index.parquet").read(list(COLUMNS)).itercolumns(),
                     strict=True,
                 )
             }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.metrics import BINS, bin_of, summarise
@@ -62,7 +63,7 @@ def read_predictions(evaluation: Evaluation) -> pd.DataFrame:
     """
     path: Path = evaluation.run.predictions(evaluation.mode, evaluation.split)
     try:
-        return pd.read_parquet(path)
+        return pq.ParquetFile(path).read().to_pandas()
     except FileNotFoundError:
         raise LookalikeError(f"{path} is missing; run the evaluation again.") from None
     except (OSError, pa.ArrowException) as error:

@@ -51,9 +51,7 @@ def adaptive_ece(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) 
 
 def _calibration_error(confidence: np.ndarray, correct: np.ndarray, which: np.ndarray, bins: int) -> float:
     kept = which >= 0
-    gap = np.bincount(
-        which[kept], (confidence.astype(np.float64) - correct)[kept], minlength=bins
-    )
+    gap = np.bincount(which[kept], (confidence.astype(np.float64) - correct)[kept], minlength=bins)
     return float(np.abs(gap).sum() / len(confidence))
 
 

@@ -1,0 +1,1 @@
+"""The Explanation record, support influence, drawings."""

@@ -17,8 +17,9 @@ from lookalike.explanation.record import Exemplar, Explanation
 from lookalike.reporting.style import GREY, PAGE, RIGHT, WRONG
 
 SHOWN_CLASSES, SHOWN_IMAGES, SHOWN_INFLUENCE = 3, 10, 5
-HEAD, ROW, QUERY, IMAGE, GAP = 0.38, 0.8, 0.52, 0.44, 0.055  # inches
-BARS, BAR = 1.0, 0.11
+HEAD, ROW, QUERY, IMAGE, GAP, EDGE = 0.38, 0.88, 0.52, 0.43, 0.055, 0.06  # inches
+BARS, BAR = 0.72, 0.11
+LONGEST_NAME = 12  # characters that fit below an image
 Colour = tuple[float, float, float]
 
 
@@ -28,12 +29,12 @@ def draw_weights(records: list[Explanation], data: PreparedData) -> Figure:
     After the figure of the NW head's paper. Blue marks the query's true class, orange another.
     """
     figure, axes = _canvas(len(records))
-    images_at = PAGE - SHOWN_IMAGES * (IMAGE + GAP) + GAP
-    bars_at = QUERY + 0.35
-    _headings(axes, {0: "query", bars_at: "probability", images_at: "heaviest training images: class, weight"})
+    images_at = PAGE - EDGE - SHOWN_IMAGES * (IMAGE + GAP) + GAP
+    bars_at = QUERY + 0.45
+    _headings(axes, {EDGE: "query", bars_at: "probability", images_at: "heaviest training images: class and weight"})
     for number, record in enumerate(records):
         top = HEAD + number * ROW
-        _query(axes, 0, top, record, data)
+        _query(axes, EDGE, top, record, data)
         _bars(axes, bars_at, top, record, data)
         for place, exemplar in enumerate(record.exemplars[:SHOWN_IMAGES]):
             _exemplar(axes, images_at + place * (IMAGE + GAP), top, exemplar, f"{exemplar.weight:.3f}", record, data)
@@ -47,15 +48,15 @@ def draw_influence(records: list[Explanation], data: PreparedData) -> Figure:
     """
     figure, axes = _canvas(len(records))
     step = IMAGE + 0.13
-    harmful_at = PAGE - SHOWN_INFLUENCE * step + 0.13
+    harmful_at = PAGE - EDGE - SHOWN_INFLUENCE * step + 0.13
     helpful_at = harmful_at - SHOWN_INFLUENCE * step - 0.2
     _headings(
         axes,
-        {0: "query", helpful_at: "most helpful: class, change of loss (nats)", harmful_at: "most harmful"},
+        {EDGE: "query", helpful_at: "most helpful: class, change of loss (nats)", harmful_at: "most harmful"},
     )
     for number, record in enumerate(records):
         top = HEAD + number * ROW
-        _query(axes, 0, top, record, data)
+        _query(axes, EDGE, top, record, data)
         known = [(e.influence, e) for e in record.exemplars if e.influence is not None]
         known.sort(key=lambda pair: -pair[0])
         helpful = [pair for pair in known if pair[0] > 0][:SHOWN_INFLUENCE]
@@ -92,14 +93,21 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}" if abs(value) >= 5e-4 else f"{value:+.0e}".replace("e-0", "e-")
 
 
+def _short(name: str) -> str:
+    """A class name that fits below an image."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
 def _query(axes: Axes, left: float, top: float, record: Explanation, data: PreparedData) -> None:
     _image(axes, left, top, QUERY, record.query, data, None)
     middle = left + QUERY / 2
-    axes.text(middle, top - 0.02, f"true {data.class_names[record.label]}", ha="center", va="bottom", fontsize=6.5)
+    axes.text(
+        middle, top - 0.02, f"true {_short(data.class_names[record.label])}", ha="center", va="bottom", fontsize=6.5
+    )
     axes.text(
         middle,
         top + QUERY + 0.02,
-        f"predicted {data.class_names[record.predicted]}",
+        f"predicted {_short(data.class_names[record.predicted])}",
         ha="center",
         va="top",
         fontsize=6.5,
@@ -115,10 +123,11 @@ def _exemplar(
     axes.text(
         left + IMAGE / 2,
         top + IMAGE + 0.03,
-        f"{data.class_names[exemplar.label]}  {number}",
+        f"{_short(data.class_names[exemplar.label])}\n{number}",
         ha="center",
         va="top",
         fontsize=6,
+        linespacing=1.0,
     )
 
 
@@ -130,7 +139,7 @@ def _bars(axes: Axes, left: float, top: float, record: Explanation, data: Prepar
         width = probabilities[label] * BARS
         axes.add_patch(Rectangle((left, y), BARS, BAR, facecolor="0.93", lw=0))
         axes.add_patch(Rectangle((left, y), width, BAR, facecolor=RIGHT if label == record.label else WRONG, lw=0))
-        axes.text(left - 0.05, y + BAR / 2, data.class_names[label], ha="right", va="center", fontsize=6)
+        axes.text(left - 0.05, y + BAR / 2, _short(data.class_names[label]), ha="right", va="center", fontsize=6)
         axes.text(left + BARS + 0.05, y + BAR / 2, f"{probabilities[label]:.2f}", va="center", fontsize=6)
 
 

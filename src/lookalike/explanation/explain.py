@@ -18,9 +18,7 @@ def explain(run: RunSpec, mode: str, split: str) -> None:
     The sample depends on the study, data set and seed, but not on settings of the explanation.
     """
     _, classifier, queries = load_run(run, split)
-    wrong = torch.from_numpy(
-        classifier.predict(queries.features, mode).predicted() != queries.labels.numpy()
-    )
+    wrong = torch.from_numpy(classifier.predict(queries.features, mode).predicted() != queries.labels.numpy())
     made = generator(derive_seed(run.plan.seed, run.dataset, run.seed, split, "explained queries"))
     order = torch.randperm(len(queries), generator=made)
     missed, hit = order[wrong[order]], order[~wrong[order]]

@@ -120,9 +120,7 @@ def read_explanations(path: Path) -> list[Explanation]:
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(path).to_pylist()
+        rows = pq.ParquetFile(path).read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise LookalikeError(f"{path} cannot be read ({error}); delete it and run again.") from None
-    return [
-        Explanation(**{**row, "exemplars": [Exemplar(**e) for e in row["exemplars"]]}) for row in rows
-    ]
+    return [Explanation(**{**row, "exemplars": [Exemplar(**e) for e in row["exemplars"]]}) for row in rows]

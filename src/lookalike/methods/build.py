@@ -28,9 +28,7 @@ def build_classifier(run: RunSpec, data: PreparedData) -> Classifier:
     backbone = BackboneSettings.model_validate(owner.settings["backbone"])
     with torch.random.fork_rng():
         torch.manual_seed(run.seed_for("weights"))
-        classifier: Classifier = method.Model(
-            settings, make_backbone(backbone, data.image_shape), data.n_classes
-        )
+        classifier: Classifier = method.Model(settings, make_backbone(backbone, data.image_shape), data.n_classes)
     return classifier
 
 

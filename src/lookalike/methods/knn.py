@@ -58,9 +58,7 @@ class Model(Classifier):
                 f"inference.voters is {self.voters} but the training subset has {len(support)} images; "
                 f"write inference: {{voters: {len(support)}}} or less."
             )
-        self.load_support(
-            {"features": normalise_rows(support.features), "labels": support.labels, "ids": support.ids}
-        )
+        self.load_support({"features": normalise_rows(support.features), "labels": support.labels, "ids": support.ids})
 
     def support_tensors(self) -> dict[str, Tensor]:
         """Unit features (N, D), labels (N,), ids (N,)."""

@@ -29,7 +29,12 @@ def figure_accuracy(plan: Plan) -> Figure:
     cells = frame[["dataset", "size", "evaluation_set"]].drop_duplicates()
     lines = frame[["model", "mode"]].drop_duplicates()
     figure, axes = plt.subplots(
-        len(cells), 2, figsize=(PAGE, 0.5 + len(cells) * (0.35 + 0.2 * len(lines))), squeeze=False, sharey="row", layout="constrained"
+        len(cells),
+        2,
+        figsize=(PAGE, 0.5 + len(cells) * (0.35 + 0.2 * len(lines))),
+        squeeze=False,
+        sharey="row",
+        layout="constrained",
     )
     colours = dict(zip(plan.models, PALETTE * 3, strict=False))
     for row, cell in zip(axes, cells.itertuples(index=False), strict=True):
@@ -48,14 +53,16 @@ def _cell_title(cells: pd.DataFrame, cell: tuple[str, ...]) -> str:
 
 def _intervals(axis: Axes, frame: pd.DataFrame, metric: str, colours: dict[str, tuple[float, ...]]) -> None:
     summary = over_seeds(frame, [metric], GROUP)
-    for place, row in summary.iterrows():
+    for place, (_, row) in enumerate(summary.iterrows()):
         colour = colours[row.model]
         seeds = frame[(frame.model == row.model) & (frame["mode"] == row["mode"])][metric] * 100
         axis.plot(seeds, np.full(len(seeds), place), "o", ms=2.5, color=colour, alpha=0.35, mew=0)
         if not np.isnan(row[f"{metric}_low"]):
             axis.plot([row[f"{metric}_low"] * 100, row[f"{metric}_high"] * 100], [place, place], color=colour)
         axis.plot(row[metric] * 100, place, "o", ms=4.5, color=colour)
-    axis.set_yticks(range(len(summary)), [f"{m}  {mode}" for m, mode in zip(summary.model, summary["mode"], strict=True)])
+    axis.set_yticks(
+        range(len(summary)), [f"{m}  {mode}" for m, mode in zip(summary.model, summary["mode"], strict=True)]
+    )
     axis.set_ylim(len(summary) - 0.5, -0.5)
     axis.grid(axis="x", color="0.92", lw=0.6)
     sns.despine(ax=axis)
@@ -68,12 +75,20 @@ def figure_reliability(plan: Plan) -> Figure:
     columns = min(PANELS_PER_ROW, len(keys))
     lines = -(-len(keys) // columns)
     figure, axes = plt.subplots(
-        lines, columns, figsize=(PAGE, 1.55 * lines + 0.2), squeeze=False, sharex=True, sharey=True, layout="constrained"
+        lines,
+        columns,
+        figsize=(PAGE, 1.55 * lines + 0.2),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
     )
     for axis, key in zip(axes.flat, keys.itertuples(index=False), strict=False):
         part = frame.merge(pd.DataFrame([key]))
         _reliability(axis, part)
-        several = [str(v) for v, name in zip(key, GROUP, strict=True) if name in ("model", "mode") or keys[name].nunique() > 1]
+        several = [
+            str(v) for v, name in zip(key, GROUP, strict=True) if name in ("model", "mode") or keys[name].nunique() > 1
+        ]
         axis.set_title("  ".join(several))
     for axis in list(axes.flat)[len(keys) :]:
         axis.set_axis_off()
@@ -110,11 +125,15 @@ def figure_learning_curves(plan: Plan) -> Figure:
     frame = pd.concat(parts)
     frame["accuracy"] *= 100
     cells = frame[["dataset", "size"]].drop_duplicates()
-    figure, axes = plt.subplots(len(cells), 2, figsize=(PAGE, 0.3 + 1.9 * len(cells)), squeeze=False, sharex="row", layout="constrained")
+    figure, axes = plt.subplots(
+        len(cells), 2, figsize=(PAGE, 0.3 + 1.9 * len(cells)), squeeze=False, sharex="row", layout="constrained"
+    )
     order = [model for model in plan.models if model in set(frame.model)]
     for row, cell in zip(axes, cells.itertuples(index=False), strict=True):
         part = frame.merge(pd.DataFrame([cell])).reset_index(drop=True)
-        for axis, metric, label in zip(row, ("loss", "accuracy"), ("training loss (nats)", "training accuracy (%)"), strict=True):
+        for axis, metric, label in zip(
+            row, ("loss", "accuracy"), ("training loss (nats)", "training accuracy (%)"), strict=True
+        ):
             sns.lineplot(
                 part,
                 x="epoch",

@@ -35,9 +35,7 @@ def shown_explanations(plan: Plan) -> dict[str, Evaluation]:
 def figure_names(plan: Plan) -> list[str]:
     """Every figure of a study."""
     shown = shown_explanations(plan)
-    with_influence = [
-        name for name, e in shown.items() if e.run.settings["method"] in METHODS_WITH_INFLUENCE
-    ]
+    with_influence = [name for name, e in shown.items() if e.run.settings["method"] in METHODS_WITH_INFLUENCE]
     return [
         *FIGURE_NAMES,
         *(f"weights-{name}" for name in shown),

@@ -12,10 +12,10 @@ from lookalike.files import read_json, write_text
 from lookalike.plan import Plan
 
 CAPTIONS = {
-    "accuracy": "Accuracy and calibration error of every model and mode: mean over seeds, 95 % t interval, a small dot a seed.",
-    "reliability": "Accuracy against confidence in 15 bins, seeds pooled, 95 % Wilson intervals; grey bars: share of queries.",
+    "accuracy": "Accuracy and calibration error: mean over seeds, 95 % t interval, a small dot a seed.",
+    "reliability": "Accuracy against confidence, seeds pooled, 95 % Wilson intervals; grey bars: share of queries.",
     "learning_curves": "Training loss and accuracy: mean over seeds, band from the lowest to the highest seed.",
-    "weights": "Sampled queries, their most probable classes and heaviest training images. Blue: the query's true class; orange: another.",
+    "weights": "Most probable classes and heaviest training images. Blue: the query's true class; orange: another.",
     "influence": "Training images whose removal would raise (helpful) or lower (harmful) the loss of the query most.",
 }
 

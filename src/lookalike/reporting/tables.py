@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ def over_seeds(frame: pd.DataFrame, metrics: list[str], group: list[str]) -> pd.
     """Mean, std and 95 % interval of each metric over seeds, one row a group, order kept."""
     rows = []
     for key, part in frame.groupby(group, sort=False):
-        row = dict(zip(group, key, strict=True))
+        row: dict[str, Any] = dict(zip(group, key, strict=True))
         for metric in metrics:
             row |= _columns(metric, summarise_seeds(part[metric].to_numpy()))
         row["seeds"] = len(part)
@@ -86,21 +87,23 @@ def table_per_class(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     shown["accuracy"] = (shown["accuracy"] * 100).map("{:.1f}".format)
     shown = shown.pivot(index=GROUP, columns="label", values="accuracy")
     shown = shown.reindex(pd.MultiIndex.from_frame(numbers[GROUP].drop_duplicates())).reset_index()
-    return numbers, _labels(shown).join(shown.drop(columns=GROUP)), (
-        f"Accuracy by class (%), mean over seeds. Study {plan.study}."
+    return (
+        numbers,
+        _labels(shown).join(shown.drop(columns=GROUP)),
+        (f"Accuracy by class (%), mean over seeds. Study {plan.study}."),
     )
 
 
 def table_comparison(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Every model and mode against the baseline, on the same queries of the same seeds."""
-    hits: dict[tuple[str, ...], dict[int, np.ndarray]] = {}
+    hits: dict[tuple[str, str, str, str, str], dict[int, np.ndarray]] = {}
     for evaluation in plan.evaluations():
         run = evaluation.run
         key = (run.dataset, run.size, run.model, evaluation.mode, evaluation.split)
         frame = read_predictions(evaluation).sort_values("id")
         hits.setdefault(key, {})[run.seed] = (frame.label == frame.predicted).to_numpy()
     base_mode = plan.models[plan.baseline]["modes"][0]
-    rows = []
+    rows: list[dict[str, object]] = []
     for key, by_seed in hits.items():
         base = (key[0], key[1], plan.baseline, base_mode, key[4])
         if key == base:
@@ -117,17 +120,18 @@ def table_comparison(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
                 "seeds": len(seeds),
             }
         )
-    numbers = pd.DataFrame(rows)
-    shown = _labels(numbers) if rows else numbers
-    if rows:
-        shown["Difference (points)"] = [interval(row, "difference", 100, 2) for _, row in numbers.iterrows()]
-        shown["Only this right"] = numbers["only_this"].map("{:.1f}".format)
-        shown["Only baseline right"] = numbers["only_baseline"].map("{:.1f}".format)
-        shown["McNemar p"] = numbers["mcnemar_p"].map("{:.3f}".format)
-    return numbers, shown, (
-        f"Accuracy against {plan.baseline} ({base_mode}) on the same queries: mean difference and 95 % t interval over "
-        "seeds, queries per seed that only one classifier gets right, largest exact McNemar p over seeds."
+    columns = [*GROUP, *_columns("difference", summarise_seeds(np.zeros(1)))]
+    numbers = pd.DataFrame(rows, columns=[*columns, "only_this", "only_baseline", "mcnemar_p", "seeds"])
+    shown = _labels(numbers)
+    shown["Difference (points)"] = [interval(row, "difference", 100, 2) for _, row in numbers.iterrows()]
+    shown["Only this right"] = numbers["only_this"].map("{:.1f}".format)
+    shown["Only baseline right"] = numbers["only_baseline"].map("{:.1f}".format)
+    shown["McNemar p"] = numbers["mcnemar_p"].map("{:.3f}".format)
+    caption = (
+        f"Accuracy against {plan.baseline} ({base_mode}) on the same queries: mean difference and 95 % t interval "
+        "over seeds, queries per seed that only one classifier gets right, largest exact McNemar p over seeds."
     )
+    return numbers, shown, caption
 
 
 def _labels(frame: pd.DataFrame) -> pd.DataFrame:

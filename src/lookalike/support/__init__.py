@@ -1,0 +1,1 @@
+"""What inference needs, precomputed: features, centroids, neighbours."""

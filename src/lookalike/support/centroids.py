@@ -12,7 +12,7 @@ from torch import Tensor
 def class_centroids(
     features: Tensor, labels: Tensor, k: int, seed: int = 0, restarts: int = 10
 ) -> tuple[Tensor, Tensor]:
-    """k centroids of each class, classes ascending; k = 1 is the class mean.
+    """K centroids of each class, classes ascending; k = 1 is the class mean.
 
     A class with fewer rows than k gives all its rows.
 
@@ -49,6 +49,7 @@ def class_centroids(
 
 def closest_rows(features: Tensor, labels: Tensor, centroids: Tensor, of_class: Tensor) -> Tensor:
     """(M,) the row of the same class nearest to each centroid (Euclidean), lowest row on a tie."""
-    distance = torch.cdist(centroids, features, compute_mode="donot_use_mm_for_euclid_dist")  # (M, N)
+    # In float64: both rows of a cluster of two are equally far from its centroid but for rounding.
+    distance = torch.cdist(centroids.double(), features.double())  # (M, N)
     distance.masked_fill_(of_class[:, None] != labels, float("inf"))
     return distance.argmin(1)

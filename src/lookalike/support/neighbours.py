@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import faiss
 import numpy as np
@@ -19,9 +19,7 @@ def normalise_rows(rows: Tensor) -> Tensor:
     return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(NORM_FLOOR)
 
 
-def nearest(
-    query: Tensor, support: Tensor, k: int, metric: Metric, block: int = 1 << 18
-) -> tuple[Tensor, Tensor]:
+def nearest(query: Tensor, support: Tensor, k: int, metric: Metric, block: int = 1 << 18) -> tuple[Tensor, Tensor]:
     """The k nearest support rows of each query, best first, without a full sort.
 
     The support is walked in blocks and only k candidates a query are kept, so memory is bounded by one block
@@ -73,7 +71,7 @@ def build_hnsw(support: Tensor, metric: Metric) -> Tensor:
 
 def search_hnsw(index_bytes: Tensor, query: Tensor, k: int) -> Tensor:
     """Rows (B, k) found by the index, nearest first; the search looks at max(64, 2k) candidates."""
-    index = faiss.deserialize_index(index_bytes.numpy())
+    index: Any = faiss.deserialize_index(index_bytes.numpy())
     index.hnsw.efSearch = max(64, 2 * k)
     faiss.omp_set_num_threads(torch.get_num_threads())
     return torch.from_numpy(index.search(_array(query), k)[1])

@@ -8,12 +8,11 @@ from __future__ import annotations
 import time
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from lookalike.data.images import DeviceImages
 from lookalike.data.prepared import PreparedData
-from lookalike.determinism import pin_arithmetic
+from lookalike.determinism import best_device, pin_arithmetic
 from lookalike.methods.base import Classifier, Embedded
 from lookalike.methods.build import load_classifier
 from lookalike.plan import RunSpec
@@ -34,7 +33,7 @@ def precompute_support(run: RunSpec) -> None:
     started, begin = time.time(), time.perf_counter()
     pin_arithmetic(run.plan.threads)
     data = PreparedData(run.data_folder)
-    device = Fabric(accelerator="auto", devices=1).device
+    device = best_device()
     classifier = load_classifier(run, data).to(device)
     origin = _origin(run, data)
     rows = data.subset(run.size if run.size == "all" else int(run.size), run.subset_seed)

@@ -11,17 +11,17 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
-import pandas as pd  # noqa: E402
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import (  # noqa: E402
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
@@ -31,17 +31,13 @@ from mlflow.entities import (  # noqa: E402
     RunTag,
 )
 
-from lookalike.files import digest, read_json  # noqa: E402
-from lookalike.plan import Plan, RunSpec  # noqa: E402
-from lookalike.provenance import environment  # noqa: E402
-from lookalike.tracking.record import run_uid  # noqa: E402
-
-if TYPE_CHECKING:
-    from lookalike.training.train import Progress
+from lookalike.files import digest, read_json
+from lookalike.plan import Plan, RunSpec
+from lookalike.provenance import environment
+from lookalike.tracking.record import run_uid
 
 log = logging.getLogger(__name__)
 BATCH = 1000  # metrics MLflow takes at once
-FLUSH_SECONDS = 5.0
 FINAL_METRICS = ("accuracy", "top5", "ece", "adaptive_ece", "nll", "brier")
 
 
@@ -78,7 +74,9 @@ class Mirror:
             self.experiment: str = (
                 found.experiment_id
                 if found
-                else self.client.create_experiment(plan.study, None if "://" in uri and "sqlite" not in uri else artifacts)
+                else self.client.create_experiment(
+                    plan.study, None if "://" in uri and "sqlite" not in uri else artifacts
+                )
             )
             parents = self._search("tags.`lookalike.kind` = 'study'")
             self.parent: str = (
@@ -136,7 +134,7 @@ class Mirror:
         data = Dataset(run.dataset, known, "local", str(run.data_folder), profile=str(manifest["images"]))
         self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
-    def log_history(self, run_id: str, rows: list[dict[str, Any]], started: float) -> None:
+    def log_history(self, run_id: str, rows: Sequence[Mapping[Any, Any]], started: float) -> None:
         """Log the epochs that are not there yet; time stamps follow from the epoch, so that repeats are equal."""
         there = {metric.step for metric in self.client.get_metric_history(run_id, "train/loss")}
         metrics = [
@@ -211,36 +209,6 @@ class Mirror:
         self.client.set_terminated(self.parent, "FINISHED")
 
 
-class LiveTracker:
-    """Logs one training while it runs, a batch every few seconds. Gives up, and says so, at the first error.
-
-    Args:
-        run: what is trained.
-    """
-
-    def __init__(self, run: RunSpec) -> None:
-        self.run = run
-        self.mirror: Mirror | None = None
-        self.run_id = ""
-        self.broken = False
-        self._flushed = 0.0
-
-    def __call__(self, progress: Progress, last: bool = False) -> None:
-        """Log what the progress has that MLflow lacks."""
-        now = time.monotonic()
-        if self.broken or (self.mirror is not None and not last and now - self._flushed < FLUSH_SECONDS):
-            return
-        try:
-            if self.mirror is None:
-                self.mirror = Mirror(self.run.plan)
-                self.run_id = self.mirror.child(self.run, progress.started)
-            self.mirror.log_history(self.run_id, progress.history or [], progress.started)
-        except Exception as error:  # whatever it is, training goes on
-            self.broken = True
-            log.warning("tracking is off for %s (%s: %s)", self.run.id, type(error).__name__, error)
-        self._flushed = now
-
-
 def _alive(process: str) -> bool:
     """Whether a `host:pid` of this host still runs; processes of other hosts count as alive."""
     host, _, pid = process.rpartition(":")
@@ -248,7 +216,7 @@ def _alive(process: str) -> bool:
 
 
 def _final_metrics(plan: Plan) -> dict[str, dict[str, float]]:
-    """run id -> `test/full/accuracy` and so on, from the collected metrics."""
+    """Run id -> `test/full/accuracy` and so on, from the collected metrics."""
     path = plan.folder / "tables" / "metrics.csv"
     if not path.exists():
         return {}

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
-from torch import Tensor
 
 from lookalike.data.images import DeviceImages
 from lookalike.data.prepared import PreparedData
@@ -153,9 +152,7 @@ def _run_steps(
             shuffle = generator(run.seed_for("order", epoch))
             order, order_of = torch.randperm(len(pool), generator=shuffle).to(fabric.device), epoch
         rows = order[position * settings.batch_size : (position + 1) * settings.batch_size]
-        made = {
-            purpose: generator(run.seed_for(purpose, progress.step), fabric.device) for purpose in PURPOSES
-        }
+        made = {purpose: generator(run.seed_for(purpose, progress.step), fabric.device) for purpose in PURPOSES}
         torch.manual_seed(run.seed_for("network", progress.step))  # a network's own noise, dropout say
         batch = Batch(pool.take(rows, made["augment"]), pool.labels[rows], rows, pool, made)
         rate = learning_rate(settings, progress.step, steps_per_epoch)

@@ -163,9 +163,7 @@ class Model(Classifier):
             )
         inference = self.settings.inference
         if self.upstream:
-            support = support.rows(
-                balanced_rows(support.labels, support.environments, inference.n_shot_full)
-            )
+            support = support.rows(balanced_rows(support.labels, support.environments, inference.n_shot_full))
         features, labels = support.features, support.labels
         restarts = 1 if self.upstream else 10
         centroids, of_class = class_centroids(features, labels, inference.n_clusters, 0, restarts)
@@ -242,9 +240,7 @@ class Model(Classifier):
         if mode in ("random", "closest_cluster"):
             return self.head(features, self._support_of(self._shared_rows(mode)))
         if mode == "cluster":
-            return self.head(
-                features, Support.of(self._tensors["centroids"], self._tensors["centroid_labels"])
-            )
+            return self.head(features, Support.of(self._tensors["centroids"], self._tensors["centroid_labels"]))
         if mode == "ensemble":
             environments = self._tensors["environments"]
             parts = [self._support_of(environments == value) for value in environments.unique()]

@@ -39,41 +39,39 @@ def _of_row(by_class: Tensor, labels: Tensor) -> Tensor:
     return by_class.index_select(0, labels) if labels.ndim == 1 else by_class.gather(0, labels)
 
 
-def _exact_class_lse(scores: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+def _exact_class_lse(shifted: Tensor, labels: Tensor, n_classes: int) -> Tensor:
     """(C, B) log-sum-exp of each class relative to its own largest score; -inf where a class is absent."""
-    index = labels[:, None].expand_as(scores) if labels.ndim == 1 else labels
-    top = scores.new_full((n_classes, scores.shape[1]), -math.inf)
-    top = top.scatter_reduce(0, index, scores, "amax")
-    sums = _add_by_class((scores - _of_row(top, labels)).exp_(), labels, n_classes)
+    index = labels[:, None].expand_as(shifted) if labels.ndim == 1 else labels
+    top = shifted.new_full((n_classes, shifted.shape[1]), -math.inf)
+    top = top.scatter_reduce(0, index, shifted, "amax")
+    sums = _add_by_class((shifted - _of_row(top, labels)).exp_(), labels, n_classes)
     return torch.where(top == -math.inf, top, top + sums.log())
 
 
-def _class_lse(scores: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
-    """(C, B) log-sum-exp by class and (B,) over all rows."""
-    top = scores.amax(0)
-    sums = _add_by_class((scores - top).exp_(), labels, n_classes)
-    total = top + sums.sum(0).log()
-    if bool((sums < SMALLEST_SUM).any()):  # far, underflowed or absent classes
-        return _exact_class_lse(scores, labels, n_classes), total
-    return top + sums.log(), total
-
-
 class _ClassLogProbs(torch.autograd.Function):
-    """log p_c = LSE_c - LSE with a backward pass of one exponential and one gather."""
+    """log p_c = LSE_c - LSE with a backward pass of one exponential and one gather.
+
+    All sums are relative to the query's largest score: scores of several hundred (dot products) would otherwise
+    leave few digits to the difference of two logarithms.
+    """
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, labels: Tensor, n_classes: int) -> Tensor:  # type: ignore[override]
-        class_lse, total = _class_lse(scores, labels, n_classes)
+        top = scores.amax(0)
+        sums = _add_by_class((scores - top).exp_(), labels, n_classes)
+        class_lse, total = sums.log(), sums.sum(0).log()
+        if bool((sums < SMALLEST_SUM).any()):  # far, underflowed or absent classes
+            class_lse = _exact_class_lse(scores - top, labels, n_classes)
         log_probs = class_lse - total
-        ctx.save_for_backward(scores, labels, class_lse, log_probs)
+        ctx.save_for_backward(scores, top, labels, class_lse, log_probs)
         return log_probs
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        scores, labels, class_lse, log_probs = ctx.saved_tensors
+        scores, top, labels, class_lse, log_probs = ctx.saved_tensors
         grad = grad.masked_fill(class_lse == -math.inf, 0)  # an absent class has no rows to move
         coefficient = grad - log_probs.exp() * grad.sum(0)  # (C, B)
-        within = (scores - _of_row(class_lse, labels)).exp_()  # softmax inside the row's class
+        within = (scores - top).sub_(_of_row(class_lse, labels)).exp_()  # softmax inside the row's class
         return within.mul_(_of_row(coefficient, labels)), None, None
 
 
@@ -191,9 +189,7 @@ class NWHead(nn.Module):
             log_probs = (log_probs.exp() + self.floor).log()
         return log_probs.T
 
-    def forward(
-        self, query: Tensor, support: Tensor | Support, labels: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, query: Tensor, support: Tensor | Support, labels: Tensor | None = None) -> Tensor:
         """Log-probabilities of the classes.
 
         Args:
@@ -250,12 +246,12 @@ class NWHead(nn.Module):
             present[block.labels] = True
         if not bool(present.any()):
             raise ValueError("the support is empty; give at least one row")
-        total = top + sums.sum(0).log()
-        class_lse = top + sums.log()
+        class_lse, total = sums.log(), sums.sum(0).log()
         if bool((sums[present] < SMALLEST_SUM).any()):
             class_lse.fill_(-math.inf)
             for block in blocks:
-                block_lse = _exact_class_lse(self._scores(query, block), block.labels, self.n_classes)
+                shifted = self._scores(query, block) - top
+                block_lse = _exact_class_lse(shifted, block.labels, self.n_classes)
                 class_lse = torch.logaddexp(class_lse, block_lse)
         log_probs = class_lse - total
         return ((log_probs.exp() + self.floor).log() if self.floor else log_probs).T

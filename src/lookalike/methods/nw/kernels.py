@@ -23,9 +23,7 @@ NEAR = 1e-3
 PAIRS_PER_CHUNK = 4096
 
 
-def _near_pairs(
-    squared: Tensor, query_sq: Tensor, support_sq: Tensor
-) -> tuple[Tensor, Tensor] | None:
+def _near_pairs(squared: Tensor, query_sq: Tensor, support_sq: Tensor) -> tuple[Tensor, Tensor] | None:
     """Row and column numbers of the near pairs in (N, B), or None; costs one reduction when there is none."""
     if squared.numel() == 0:
         return None
@@ -153,9 +151,7 @@ def kernel_scores(
     return cosine if kernel == "cosine" else cosine * _scale(logit_scale)
 
 
-def _own_support_scores(
-    kernel: Kernel, query: Tensor, support: Tensor, logit_scale: Tensor | None
-) -> Tensor:
+def _own_support_scores(kernel: Kernel, query: Tensor, support: Tensor, logit_scale: Tensor | None) -> Tensor:
     """(N, B) scores where each query brings its own (N, D) support."""
     if kernel in ("hypersphere_euclidean", "cosine", "clip"):
         query = F.normalize(query, dim=-1, eps=NORM_FLOOR)

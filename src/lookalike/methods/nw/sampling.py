@@ -151,7 +151,7 @@ def balanced_rows(labels: Tensor, environments: Tensor, most: int) -> Tensor:
 
 
 def rows_per_class(labels: Tensor, n: int, made: torch.Generator) -> Tensor:
-    """n random different rows of each class, classes ascending; all rows of a smaller class.
+    """N random different rows of each class, classes ascending; all rows of a smaller class.
 
     Args:
         labels: (N,).

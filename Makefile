@@ -1,0 +1,49 @@
+# make reproduce   set up .venv from the lock, then run a study (default: config.yaml)
+# make test        set up .venv, then run the tests
+STUDY   ?= config.yaml
+PROFILE ?= profiles/default
+PYTHON  ?= python3
+BIN     := .venv/bin
+
+.PHONY: reproduce test check golden benchmark ui schema lock clean
+
+reproduce: .venv/ready
+	$(BIN)/snakemake --workflow-profile $(PROFILE) --configfile $(STUDY)
+
+test: .venv/ready
+	$(BIN)/pytest -q
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+
+benchmark: .venv/ready
+	$(BIN)/python benchmarks/nw_head.py
+
+# The tracking page, on this machine only.
+ui: .venv/ready
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 \
+	    --backend-store-uri sqlite:///$(CURDIR)/results/tracking/mlflow.db
+
+schema: .venv/ready
+	$(BIN)/lookalike schema > workflow/schemas/study.schema.json
+
+# Needs uv; names no registry host.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    --no-annotate --all-extras pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# One file marks a whole environment: an interrupted install starts anew.
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "lookalike needs Python 3.11 or newer; call make PYTHON=/path/to/python3.11"; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch .venv/ready

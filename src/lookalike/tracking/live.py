@@ -1,0 +1,53 @@
+"""Log a training to MLflow while it runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lookalike.plan import RunSpec
+    from lookalike.training.train import Progress
+
+log = logging.getLogger(__name__)
+FLUSH_SECONDS = 5.0
+
+
+class LiveTracker:
+    """Logs finished epochs in batches, every few seconds. Gives up, and says so, at the first error.
+
+    A training that is over before the first batch is never held up by MLflow: `sync_tracking` mirrors it.
+
+    Args:
+        run: what is trained.
+    """
+
+    def __init__(self, run: RunSpec) -> None:
+        self.run = run
+        self.broken = False
+        self._mirror: Any = None
+        self._run_id = ""
+        self._flushed = time.monotonic()
+
+    def __call__(self, progress: Progress, last: bool = False) -> None:
+        """Log what the progress has that MLflow lacks.
+
+        Args:
+            progress: of the training.
+            last: whether the training is over; flushes what an earlier batch began.
+        """
+        due = time.monotonic() - self._flushed >= FLUSH_SECONDS
+        if self.broken or not (due or (last and self._mirror is not None)):
+            return
+        try:
+            if self._mirror is None:
+                from lookalike.tracking.mlflow_mirror import Mirror
+
+                self._mirror = Mirror(self.run.plan)
+                self._run_id = self._mirror.child(self.run, progress.started)
+            self._mirror.log_history(self._run_id, progress.history or [], progress.started)
+        except Exception as error:  # whatever it is, training goes on
+            self.broken = True
+            log.warning("tracking is off for %s (%s: %s)", self.run.id, type(error).__name__, error)
+        self._flushed = time.monotonic()
