@@ -18,7 +18,9 @@ def close(found, stored, absolute: float, relative: float = 0.0, scale: float | 
     finite = np.isfinite(stored)
     assert (found[~finite] == stored[~finite]).all() or np.isnan(stored[~finite]).all(), f"{what}: other infinities"
     worst = np.abs(found[finite] - stored[finite]).max(initial=0)
-    assert worst <= absolute + relative * scale, f"{what}: off by {worst:.3g}, allowed {absolute + relative * scale:.3g}"
+    assert worst <= absolute + relative * scale, (
+        f"{what}: off by {worst:.3g}, allowed {absolute + relative * scale:.3g}"
+    )
 
 
 def tensors(file) -> dict[str, Tensor]:

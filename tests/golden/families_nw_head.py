@@ -288,7 +288,9 @@ def check_clusters(name: str, content: dict[str, np.ndarray]) -> None:
             assert inertia <= wanted * 1.001, f"k={k}, class {int(label)}: inertia {inertia}, stored {wanted}"
             if k == 1 or abs(inertia - wanted) <= 1e-4 * wanted:
                 gap = torch.cdist(ours, stored[stored_labels == label].double()).min(1).values.max()
-                assert float(gap) <= (1e-5 if k == 1 else 1e-4) * np.sqrt(features.shape[1]), f"k={k}, class {int(label)}"
+                assert float(gap) <= (1e-5 if k == 1 else 1e-4) * np.sqrt(features.shape[1]), (
+                    f"k={k}, class {int(label)}"
+                )
         closest = closest_rows(features, labels, stored, stored_labels)
         np.testing.assert_array_equal(closest, content[f"k{k}.closest_indices"])
         close(features[closest], content[f"k{k}.closest_features"], 0, what="closest features")

@@ -93,7 +93,9 @@ def test_single_environment_supports() -> None:
 
 
 def test_too_small_class_is_named() -> None:
-    with pytest.raises(LookalikeError, match=r"class 1 has 1 image in the training subset, but n_shot: 1 needs at least 2"):
+    with pytest.raises(
+        LookalikeError, match=r"class 1 has 1 image in the training subset, but n_shot: 1 needs at least 2"
+    ):
         SupportSampler(torch.tensor([0, 0, 1]), 2, 1)
     with pytest.raises(LookalikeError, match="class 2 has no image"):
         SupportSampler(torch.tensor([0, 0, 1, 1]), 3, 1)
@@ -140,7 +142,9 @@ def test_answers_do_not_depend_on_the_batch_or_the_order_of_the_support(seed: in
     torch.testing.assert_close(single, whole)
     if mode in ("full", "ensemble", "knn"):
         other = model(kernel=kernel)
-        other.build_support(support.rows(torch.randperm(len(support), generator=torch.Generator().manual_seed(seed))), seed)
+        other.build_support(
+            support.rows(torch.randperm(len(support), generator=torch.Generator().manual_seed(seed))), seed
+        )
         torch.testing.assert_close(other.predict(queries, mode).log_probs, whole)
 
 

@@ -55,10 +55,8 @@ def test_log_probs_and_gradients_equal_the_dull_form(kernel: str) -> None:
     grads = []
     for form in ("ours", "dull"):
         q, s = query.clone().requires_grad_(), support.clone().requires_grad_()
-        if form == "ours":
-            out = NWHead(3, kernel).double()(q, s, labels)
-        else:
-            out = dull_log_probs(kernel, q, s, labels, 3)
+        ours = NWHead(3, kernel).double()
+        out = ours(q, s, labels) if form == "ours" else dull_log_probs(kernel, q, s, labels, 3)
         grads.append((out, *torch.autograd.grad(F.nll_loss(out, targets), (q, s))))
     for ours, dull in zip(*grads, strict=True):
         torch.testing.assert_close(ours, dull, rtol=1e-6, atol=1e-9)

@@ -15,7 +15,12 @@ from lookalike.support.store import load_tensors, save_tensors
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10**6), k=st.integers(1, 12), block=st.integers(1, 40), metric=st.sampled_from(["l2", "inner_product"]))
+@given(
+    seed=st.integers(0, 10**6),
+    k=st.integers(1, 12),
+    block=st.integers(1, 40),
+    metric=st.sampled_from(["l2", "inner_product"]),
+)
 def test_nearest_equals_a_full_sort(seed: int, k: int, block: int, metric: str) -> None:
     made = torch.Generator().manual_seed(seed)
     query, support = torch.randn(5, 4, generator=made), torch.randn(30, 4, generator=made)

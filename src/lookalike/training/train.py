@@ -123,6 +123,8 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
         attempts=progress.attempts,
     )
     path.unlink(missing_ok=True)
+    for left_by_killed_attempt in run.folder.glob(".*.tmp*"):
+        left_by_killed_attempt.unlink()
 
 
 def _run_steps(

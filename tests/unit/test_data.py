@@ -1,0 +1,108 @@
+"""Prepared data, subsets, augmentation; every damage is a clear error."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+
+from lookalike.data.images import DeviceImages
+from lookalike.data.prepared import PreparedData
+from lookalike.errors import LookalikeError
+
+
+def test_digits_are_those_of_scikit_learn(digits: Path) -> None:
+    data = PreparedData(digits)
+    source = load_digits()
+    np.testing.assert_array_equal(data.index["label"], source.target)
+    np.testing.assert_array_equal(np.rint(data.images[:, 0] / 255 * 16), source.images)
+    assert len(data.rows("train")) == 1297
+    assert np.bincount(data.index["label"][data.rows("test")]).tolist() == [50] * 10
+    manifest = json.loads((digits / "manifest.json").read_text())
+    train = source.images[data.rows("train")] / 16
+    assert manifest["mean"][0] == pytest.approx(train.mean(), abs=2e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**63 - 1), small=st.integers(10, 600), more=st.integers(0, 600))
+def test_subsets_are_nested_and_balanced(digits: Path, seed: int, small: int, more: int) -> None:
+    data = PreparedData(digits)
+    inner, outer = data.subset(small, seed), data.subset(small + more, seed)
+    assert len(inner) == small
+    assert set(inner) <= set(outer) <= set(data.rows("train"))
+    counts = np.bincount(data.index["label"][inner], minlength=10)
+    assert counts.max() - counts.min() <= 1
+    np.testing.assert_array_equal(inner, data.subset(small, seed))
+
+
+def test_too_large_a_subset_is_refused(digits: Path) -> None:
+    with pytest.raises(LookalikeError, match="size 5000 is larger than the 1297 training images of digits"):
+        PreparedData(digits).subset(5000, 0)
+
+
+def damage(folder: Path, how: str) -> None:
+    images = folder / "images.npy"
+    if how == "missing":
+        images.unlink()
+    elif how == "truncated":
+        images.write_bytes(images.read_bytes()[:-100])
+    elif how == "changed":
+        content = bytearray(images.read_bytes())
+        content[-1] ^= 255
+        images.write_bytes(content)
+    elif how == "no manifest":
+        (folder / "manifest.json").unlink()
+    else:
+        (folder / "manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("missing", "lacks images.npy; delete .*manifest.json and run again"),
+        ("truncated", "has images.npy of .* bytes, not"),
+        ("changed", "another content than manifest.json says"),
+        ("no manifest", "manifest.json is missing"),
+        ("bad manifest", "manifest.json is not valid JSON"),
+    ],
+)
+def test_damage_is_named(digits: Path, tmp_path: Path, how: str, message: str) -> None:
+    shutil.copytree(digits, tmp_path / "copy")
+    damage(tmp_path / "copy", how)
+    with pytest.raises(LookalikeError, match=message):
+        PreparedData(tmp_path / "copy")
+
+
+def test_normalised_and_augmented_on_the_device(digits: Path) -> None:
+    data = PreparedData(digits)
+    rows = data.rows("train")
+    plain = DeviceImages(data, rows)
+    everything = plain.take(torch.arange(len(rows)))
+    assert everything.mean().item() == pytest.approx(0, abs=1e-4)
+    assert everything.std().item() == pytest.approx(1, abs=1e-3)
+
+    moved = DeviceImages(data, rows, crop_padding=2, flip=True)
+    some = torch.arange(64)
+    assert torch.equal(moved.take(some), plain.take(some))  # no generator, no augmentation
+    drawn = moved.take(some, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn, moved.take(some, torch.Generator().manual_seed(0)))
+    for image, source in zip(drawn, plain.images[some], strict=True):
+        assert any(torch.equal(image, candidate) for candidate in crops(source, plain))
+
+
+def crops(source: torch.Tensor, pool: DeviceImages) -> list[torch.Tensor]:
+    """Every crop of padding 2, flipped or not, normalised as the pool does."""
+    padded = torch.zeros(1, 12, 12, dtype=torch.uint8)
+    padded[:, 2:10, 2:10] = source
+    found = []
+    for y in range(5):
+        for x in range(5):
+            crop = padded[:, y : y + 8, x : x + 8]
+            for image in (crop, crop.flip(2)):
+                found.append(((image.float() - pool._mean) * pool._scale)[0])
+    return found

@@ -1,0 +1,109 @@
+"""A mistake in a study is one message with the file, the key and the YAML to write."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lookalike.errors import LookalikeError
+from lookalike.plan import Plan
+from lookalike.study import SCHEMA_PATH, check_study, json_schema, read_study
+
+ROOT = Path(__file__).parents[2]
+STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "workflow" / "studies").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
+def test_shipped_studies_are_valid(path: Path, tmp_path: Path) -> None:
+    plan = read_study(path).plan(tmp_path)
+    assert len({run.id for run in plan.runs()}) == len(list(plan.runs()))
+
+
+def test_schema_is_the_generated_one() -> None:
+    written = json.loads((ROOT / SCHEMA_PATH).read_text())
+    assert written == json_schema(), "the study model changed; run `make schema`"
+
+
+def put(path: str, value: object):
+    def change(study: dict) -> None:
+        *parents, last = path.split(".")
+        for key in parents:
+            study = study[key]
+        if value is None:
+            del study[last]
+        else:
+            study[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("seedz", [1]), "config.yaml: seedz is no known key; .*\n  seed: \\[1\\]"),
+        (put("models.nw.kernl", "x"), "models.nw.kernl is no known key; .*\n  models:\n    nw:\n      kernel: x"),
+        (put("models.nw.kernel", "cosin"), "models.nw.kernel is 'cosin'; .*\n      kernel: cosine"),
+        (put("models.nw.method", "nv"), "method 'nv' is unknown; there are fc, nw, knn. Write\n  models:\n    nw:\n"),
+        (put("models.nw.method", None), "models.nw: has no method"),
+        (put("models.nw.modes", ["ful"]), "must be one of random, full, .*\n      modes: \\[full\\]"),
+        (put("models.fc.modes", ["full"]), "models.fc.modes.0 is 'full'; it must be one of linear"),
+        (put("models.nw.explain", ["knn"]), None),
+        (put("models.nw.training.epochs", 0), "models.nw.training.epochs is 0; it should be greater"),
+        (put("models.nw.training.schedule", "multistep"), "multistep needs milestones"),
+        (put("models.nw.backbone", {"name": "resnet"}), "backbone.name is 'resnet'; there are small_cnn"),
+        (put("models.knn.backbone_from", "fcc"), "no trained model of this study; there are fc, nw"),
+        (put("models.knn.backbone_from", None), "give either backbone_from: MODEL or backbone"),
+        (put("seeds", []), "seeds is empty; .*\n  seeds: \\[0, 1, 2\\]"),
+        (put("seeds", [1, 1]), "seeds names an entry twice"),
+        (put("seeds", None), "seeds is missing"),
+        (put("datasets", ["digit"]), "no known data set; there are digits. Write\n  datasets: \\[digits\\]"),
+        (put("sizes", [5000]), "sizes has 5000, but digits has 1297 training images. Write\n  sizes: \\[all\\]"),
+        (put("sizes", ["some"]), "each size is all or a number of training images"),
+        (put("baseline", "fcc"), "baseline is 'fcc'.*\n  baseline: fc"),
+        (put("version", 2), "version is 2, this lookalike reads version 1"),
+    ],
+)
+def test_mistakes(change, message: str | None) -> None:
+    study = json.loads(json.dumps(yaml.safe_load((ROOT / "config.yaml").read_text())))  # no shared anchors
+    change(study)
+    if message is None:
+        check_study(study, "config.yaml")
+        return
+    with pytest.raises(LookalikeError) as caught:
+        check_study(study, "config.yaml")
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+    assert str(caught.value).startswith("config.yaml: ")
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(LookalikeError, match=r"study .*none.yaml is missing"):
+        read_study(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(LookalikeError, match="is not valid YAML"):
+        read_study(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(LookalikeError, match="holds no study"):
+        read_study(tmp_path / "list.yaml")
+
+
+def test_plan_round_trip(tiny: Plan) -> None:
+    again = Plan.read(tiny.path)
+    assert again == tiny
+    stamp = tiny.path.stat().st_mtime_ns
+    again.write()
+    assert tiny.path.stat().st_mtime_ns == stamp
+    tiny.path.write_text(json.dumps({**tiny.as_json(), "plan_version": 9}))
+    with pytest.raises(LookalikeError, match="has plan version 9, this lookalike writes 1"):
+        Plan.read(tiny.path)
+    with pytest.raises(LookalikeError, match="has no run 'x'"):
+        tiny.run("x")
+
+
+def test_seeds_differ_by_purpose_and_run_and_subsets_by_seed_only(tiny: Plan) -> None:
+    fc, nw, knn = tiny.runs()
+    assert fc.subset_seed == nw.subset_seed == knn.subset_seed
+    assert fc.seed_for("weights") != nw.seed_for("weights")
+    assert fc.seed_for("weights") != fc.seed_for("order")
+    assert knn.source == fc

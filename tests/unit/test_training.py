@@ -1,0 +1,151 @@
+"""Training ends with the same bytes however often it is killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_study
+
+from lookalike.errors import LookalikeError
+from lookalike.plan import Plan
+from lookalike.study import check_study
+from lookalike.training.checkpoint import load_checkpoint, save_checkpoint
+from lookalike.training.train import train
+
+OUTPUTS = ("history.csv", "model.safetensors")
+
+
+def changed(plan: Plan, model: str, **training: object) -> Plan:
+    """The same plan with other training settings of one model."""
+    study = tiny_study()
+    study["models"][model] = {
+        **study["models"][model],
+        "training": {**study["models"][model]["training"], **training},
+    }
+    made = check_study(study, "tiny.yaml").plan(plan.root)
+    made.write()
+    return made
+
+
+def start(plan: Plan, run: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lookalike", "train", "--no-progress", str(plan.path), run],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("model", ["fc", "nw"])
+def test_killed_training_ends_with_the_same_bytes(tiny: Plan, model: str) -> None:
+    """SIGKILL at random moments, then the same command: history and weights equal an uninterrupted run's."""
+    plan = changed(tiny, model, epochs=30, checkpoint_seconds=0)
+    run = plan.run(f"digits/{model}/100/seed0")
+    train(run)
+    whole = {name: (run.folder / name).read_bytes() for name in OUTPUTS}
+    for name in (*OUTPUTS, "run.json"):
+        (run.folder / name).unlink()
+
+    moments = random.Random(0)
+    checkpoint = run.folder / "checkpoint.pt"
+    kills = 0
+    for _ in range(3):
+        process = start(plan, run.id)
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        while process.poll() is None:
+            if checkpoint.exists() and checkpoint.stat().st_mtime_ns != before:
+                time.sleep(moments.uniform(0, 0.3))
+                break
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += process.returncode == -signal.SIGKILL and not (run.folder / "run.json").exists()
+    assert kills >= 2, "the training was too short to be killed"
+    process = start(plan, run.id)
+    assert process.wait() == 0, process.stdout.read()
+    assert {name: (run.folder / name).read_bytes() for name in OUTPUTS} == whole
+    assert json.loads((run.folder / "run.json").read_text())["attempts"] == kills + 1
+    assert not checkpoint.exists()
+    assert not list(run.folder.glob(".*tmp*")), "killed attempts left files behind"
+
+
+def test_two_trainings_give_the_same_bytes(tiny: Plan) -> None:
+    run = tiny.run("digits/nw/100/seed0")
+    found = []
+    for _ in range(2):
+        train(run)
+        found.append([(run.folder / name).read_bytes() for name in OUTPUTS])
+    assert found[0] == found[1]
+
+
+def test_checkpoint_of_other_settings_is_not_resumed(tiny: Plan) -> None:
+    run = tiny.run("digits/fc/100/seed0")
+    train(run)
+    whole = (run.folder / "history.csv").read_bytes()
+    save_checkpoint(run.folder / "checkpoint.pt", "another key", {"network": {}})
+    train(run)
+    assert (run.folder / "history.csv").read_bytes() == whole
+
+
+def test_damaged_checkpoint_is_named_and_kept(tiny: Plan) -> None:
+    path = tiny.root / "checkpoint.pt"
+    save_checkpoint(path, "key", {"x": torch.zeros(100)})
+    assert torch.equal(load_checkpoint(path, "key")["x"], torch.zeros(100))
+    assert load_checkpoint(path, "other") is None
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(
+        LookalikeError, match=r"checkpoint .* is damaged .*; delete it to train this run from its start"
+    ):
+        load_checkpoint(path, "key")
+    assert path.exists()
+
+
+def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tiny: Plan) -> None:
+    plan = changed(tiny, "fc", lr=1e30, momentum=0.0, nesterov=False, checkpoint_seconds=0, epochs=5)
+    run = plan.run("digits/fc/100/seed0")
+    with pytest.raises(LookalikeError, match=r"is not finite at step \d+ \(epoch \d\); .*lower training.lr"):
+        train(run)
+    assert not (run.folder / "model.safetensors").exists()
+    checkpoint = run.folder / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)["network"]
+        assert all(bool(torch.isfinite(value).all()) for value in state.values())
+
+
+def test_one_failing_run_does_not_stop_the_others(tiny: Plan) -> None:
+    study = tiny_study()
+    study["models"]["bad"] = {"method": "nw", "episodes": {"n_shot": 50}}
+    plan = check_study(study, "tiny.yaml").plan(tiny.root)
+    plan.write()
+    command = [sys.executable, "-m", "lookalike", "train", "--no-progress", str(plan.path)]
+    done = subprocess.run(
+        [*command, "digits/bad/100/seed0", "digits/fc/100/seed0"], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 1
+    assert (
+        "error: train digits/bad/100/seed0: class 0 has 10 images in the training subset, but n_shot: 50" in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in plan.run("digits/bad/100/seed0").log("train").read_text()
+    assert (plan.run("digits/fc/100/seed0").folder / "model.safetensors").exists()
+
+
+def test_training_names_damaged_data(tiny: Plan) -> None:
+    (tiny.data_folder("digits") / "images.npy").unlink()
+    with pytest.raises(LookalikeError, match=r"lacks images.npy; delete .*manifest.json and run again"):
+        train(tiny.run("digits/fc/100/seed0"))
+
+
+def test_learns(tiny: Plan, tmp_path: Path) -> None:
+    plan = changed(tiny, "fc", epochs=25)
+    run = plan.run("digits/fc/100/seed0")
+    train(run)
+    last = (run.folder / "history.csv").read_text().splitlines()[-1].split(",")
+    assert float(last[2]) > 0.95
