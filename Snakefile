@@ -34,13 +34,15 @@ rule all:
 
 
 rule plan:
+    log:
+        "<study>/logs/plan.log",
     localrule: True
     params:
         study=STUDY_FILE,
     message:
         "What the study will do"
     shell:
-        "lookalike plan {params.study:q}"
+        "lookalike plan {params.study:q} 2> {log}"
 
 
 rule data:

@@ -17,33 +17,20 @@ from rich.table import Table
 from lookalike.data.registry import DATA_SETS
 from lookalike.errors import LookalikeError
 from lookalike.plan import Plan
+from lookalike.reporting.names import figure_names, figure_paths, shown_explanations, table_names, table_paths
 
 REASONS = {
     "missing": "not made yet",
     "params changed": "settings or code changed",
     "updated input files": "an input changed",
     "set of input files changed": "other inputs",
-    "removed temp file": "not made yet",
+    "ok": "an input is due",
 }
-GROUPS = {"table_": "tables", "figure_": "figures", "precompute_": "precompute_support"}
-ORDER = (
-    "init_tracking",
-    "prepare_data",
-    "train",
-    "precompute_support",
-    "evaluate",
-    "explain",
-    "collect_metrics",
-    "tables",
-    "figures",
-    "write_report",
-    "sync_tracking",
-)
 
 
 @dataclass
 class Stage:
-    """The jobs of one rule.
+    """The jobs of one stage.
 
     Attributes:
         jobs: all jobs.
@@ -58,6 +45,52 @@ class Stage:
     seconds: float | None = 0.0
 
 
+@dataclass(frozen=True)
+class Job:
+    """One job: the output that stands for it, and where Snakemake records its time."""
+
+    stage: str
+    output: Path
+    benchmark: Path
+
+
+def list_jobs(plan: Plan) -> list[Job]:
+    """All jobs of a study, in the order of the workflow."""
+    tracking, study = plan.root / "tracking", plan.folder
+    jobs = [
+        Job(
+            "init_tracking",
+            tracking / f"init_tracking-{plan.study}.json",
+            study / "benchmarks" / "init_tracking.tsv",
+        )
+    ]
+    for name in plan.datasets:
+        folder = plan.data_folder(name)
+        jobs.append(Job("prepare_data", folder / "manifest.json", folder / "benchmarks" / "prepare_data.tsv"))
+    runs = list(plan.runs())
+    for run in runs:
+        if run.trained:
+            jobs.append(Job("train", run.folder / "model.safetensors", run.folder / "benchmarks" / "train.tsv"))
+    for run in runs:
+        output = run.support_folder / "support.safetensors"
+        jobs.append(Job("precompute_support", output, run.folder / "benchmarks" / "precompute_support.tsv"))
+    for e in plan.evaluations():
+        benchmark = e.run.folder / "benchmarks" / f"evaluate-{e.mode}@{e.split}.tsv"
+        jobs.append(Job("evaluate", e.run.predictions(e.mode, e.split), benchmark))
+    for e in shown_explanations(plan).values():
+        benchmark = e.run.folder / "benchmarks" / f"explain-{e.mode}@{e.split}.tsv"
+        jobs.append(Job("explain", e.run.explanations(e.mode, e.split), benchmark))
+    benchmarks = study / "benchmarks"
+    jobs.append(Job("collect_metrics", study / "tables" / "metrics.csv", benchmarks / "collect_metrics.tsv"))
+    for name in table_names():
+        jobs.append(Job("draw_table", table_paths(plan, name)[0], benchmarks / f"draw_table-{name}.tsv"))
+    for name in figure_names(plan):
+        jobs.append(Job("draw_figure", figure_paths(plan, name)[0], benchmarks / f"draw_figure-{name}.tsv"))
+    jobs.append(Job("write_report", study / "report.html", benchmarks / "write_report.tsv"))
+    jobs.append(Job("sync_tracking", tracking / f"sync_tracking-{plan.study}.json", benchmarks / "sync_tracking.tsv"))
+    return jobs
+
+
 def read_stages(study: Path, plan: Plan) -> dict[str, Stage]:
     """Ask Snakemake, which alone knows what is out of date, and add the expected times.
 
@@ -69,59 +102,50 @@ def read_stages(study: Path, plan: Plan) -> dict[str, Stage]:
         LookalikeError: Snakemake cannot make the plan.
     """
     command = [sys.executable, "-m", "snakemake", "--summary", "--configfile", str(study)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise LookalikeError(f"snakemake cannot plan {study}: {done.stderr.strip().splitlines()[-1]}.")
+        raise LookalikeError(f"snakemake cannot plan {study}: {done.stderr.strip() or done.stdout.strip()}")
     lines = done.stdout.splitlines()
     head = next((i for i, line in enumerate(lines) if line.startswith("output_file\t")), len(lines))
-    jobs: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for row in csv.DictReader(lines[head:], delimiter="\t"):
-        state = "done" if row["plan"] == "no update" else row["status"]
-        jobs[row["rule"], row["log-file(s)"]].add("not made yet" if row["rule"] == "-" else state)
-    times = _recorded(plan)
+    states = {row["output_file"]: row for row in csv.DictReader(lines[head:], delimiter="\t")}
+    times = _recorded_times(plan)
     stages: dict[str, Stage] = {}
-    for (rule, log), states in jobs.items():
-        stage = stages.setdefault(_stage_of(rule), Stage())
+    for job in list_jobs(plan):
+        stage = stages.setdefault(job.stage, Stage())
         stage.jobs += 1
-        if states == {"done"}:
+        state = states.get(str(job.output))
+        if state is not None and state["plan"] == "no update":
             stage.done += 1
             continue
-        for state in sorted(states - {"done"})[:1]:
-            stage.reasons[REASONS.get(state, "an input is due" if state == "ok" else state)] += 1
-        expected = times.get(log) or times.get(_kind(log))
+        status = "missing" if state is None or not job.output.exists() else state["status"]
+        stage.reasons[REASONS.get(status, status)] += 1
+        expected = times.get(str(job.benchmark)) or times.get(_kind(job.benchmark))
         if stage.seconds is not None:
             stage.seconds = None if expected is None else stage.seconds + expected
-    order = {name: place for place, name in enumerate(ORDER)}
-    return dict(sorted(stages.items(), key=lambda item: order.get(item[0], len(order))))
+    return stages
 
 
-def _stage_of(rule: str) -> str:
-    """Tables and figures are many rules and one line."""
-    return next((name for prefix, name in GROUPS.items() if rule.startswith(prefix)), rule)
+def _kind(benchmark: Path) -> str:
+    """What jobs that differ only by study and seed share."""
+    return "/".join(part for part in benchmark.parts[2:] if not part.startswith("seed"))
 
 
-def _kind(log: str) -> str:
-    """Jobs of one kind share it: everything but the seed."""
-    parts = [part for part in Path(log).parts if not part.startswith("seed")]
-    return "/".join(parts).removesuffix(".log")
-
-
-def _recorded(plan: Plan) -> dict[str, float]:
-    """Seconds by log file and, as a median, by kind; from Snakemake's benchmark files."""
+def _recorded_times(plan: Plan) -> dict[str, float]:
+    """Seconds by benchmark file and, as a median, by kind."""
     found: dict[str, float] = {}
     kinds: dict[str, list[float]] = defaultdict(list)
     for path in plan.root.glob("**/benchmarks/*.tsv"):
         with open(path) as handle:
-            seconds = float(next(csv.DictReader(handle, delimiter="\t"))["s"])
-        log = str(path.parent.parent / "logs" / f"{path.stem}.log")
-        found[log] = seconds
-        kinds[_kind(log)].append(seconds)
+            row = next(csv.DictReader(handle, delimiter="\t"), None)
+        if row is not None:
+            found[str(path)] = float(row["s"])
+            kinds[_kind(path)].append(float(row["s"]))
     return found | {kind: statistics.median(values) for kind, values in kinds.items()}
 
 
 def show_plan(study: Path, plan: Plan) -> None:
     """Print the plan: runs, jobs by stage, time, disk, data to fetch by hand."""
-    console = Console()
+    console = Console(soft_wrap=True)
     stages = read_stages(study, plan)
     runs = list(plan.runs())
     console.print(

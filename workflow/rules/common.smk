@@ -1,8 +1,7 @@
 # The study, checked and resolved before any rule is read; helpers of the other rule files.
+import os
 import sys
 from pathlib import Path
-
-from snakemake.exceptions import WorkflowError
 
 from lookalike.data.registry import DATA_SETS
 from lookalike.errors import LookalikeError
@@ -17,15 +16,11 @@ from lookalike.stages import stage_code
 from lookalike.study import check_study
 
 # The file that messages name; with --config alone it is still config.yaml that is wrong.
-STUDY_FILE = (
-    str(workflow.overwrite_configfiles[-1])
-    if workflow.overwrite_configfiles
-    else "config.yaml"
-)
+STUDY_FILE = os.path.relpath((workflow.overwrite_configfiles or ["config.yaml"])[-1])
 try:
     PLAN = check_study(config, STUDY_FILE).plan()
 except LookalikeError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"error: {error}")  # a WorkflowError would add the lines of this file
 # Stages read the resolved study; jobs on other nodes must not write it again.
 if workflow.is_main_process:
     PLAN.write()
