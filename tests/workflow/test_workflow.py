@@ -155,6 +155,19 @@ def test_story(checkout: Checkout) -> None:
     assert count(rules) == {"prepare_data": 0, "train": 2, "evaluate": 4, "explain": 0}
 
 
+def test_lint_report_and_graph(checkout: Checkout) -> None:
+    done = checkout.snakemake("--lint")
+    lint = done.stdout + done.stderr
+    findings = set(re.findall(r"\* (.+?):\n", lint))
+    assert findings == {"Specify a conda environment or container for each rule."}, lint  # docs say why there is none
+    graph = checkout.snakemake("--rulegraph", "mermaid-js")
+    assert graph.returncode == 0
+    assert "train" in graph.stdout
+    report = checkout.snakemake("--report", "snakemake-report.html")
+    assert report.returncode == 0, report.stderr
+    assert (checkout.folder / "snakemake-report.html").stat().st_size > 100_000
+
+
 def test_mistake_stops_before_the_dag(checkout: Checkout) -> None:
     wrong = {**STUDY, "models": {"nw": {"method": "nw", "kernel": "cosin"}}}
     checkout.write(wrong)
@@ -194,17 +207,3 @@ def test_plan_says_what_is_due_and_why(checkout: Checkout) -> None:
     assert re.search(r"train +2 +1 +1 .* settings or code changed", done.stdout), done.stdout
     assert "data to fetch by hand: none" in done.stdout
     assert re.search(r"time: about \d+ s on \d+ cores", done.stdout)
-
-
-def test_lint_report_and_graph(checkout: Checkout) -> None:
-    done = checkout.snakemake("--lint")
-    lint = done.stdout + done.stderr
-    findings = set(re.findall(r"\* (.+?):\n", lint))
-    assert findings == {"Specify a conda environment or container for each rule."}, lint  # docs say why there is none
-    graph = checkout.snakemake("--rulegraph", "mermaid-js")
-    assert graph.returncode == 0
-    assert "train" in graph.stdout
-    checkout.run("figures")
-    report = checkout.snakemake("--report", "snakemake-report.html")
-    assert report.returncode == 0, report.stderr
-    assert (checkout.folder / "snakemake-report.html").stat().st_size > 100_000
