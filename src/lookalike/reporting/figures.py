@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from lookalike.data.prepared import PreparedData
@@ -18,13 +19,13 @@ from lookalike.explanation.record import read_explanations
 from lookalike.plan import Plan
 from lookalike.reporting.names import shown_explanations
 from lookalike.reporting.style import GREY, PAGE, PALETTE, save_figure, set_style
-from lookalike.reporting.tables import GROUP, over_seeds, read_metrics
+from lookalike.reporting.tables import GROUP, over_seeds, possible, read_metrics
 
 PANELS_PER_ROW = 5
 
 
 def figure_accuracy(plan: Plan) -> Figure:
-    """Accuracy and ECE of every model and mode: mean, 95 % interval, one small dot a seed."""
+    """Accuracy and ECE of every model and mode: mean, 95 % interval, a tick for each seed."""
     frame = read_metrics(plan)
     cells = frame[["dataset", "size", "evaluation_set"]].drop_duplicates()
     lines = frame[["model", "mode"]].drop_duplicates()
@@ -56,9 +57,10 @@ def _intervals(axis: Axes, frame: pd.DataFrame, metric: str, colours: dict[str, 
     for place, (_, row) in enumerate(summary.iterrows()):
         colour = colours[row.model]
         seeds = frame[(frame.model == row.model) & (frame["mode"] == row["mode"])][metric] * 100
-        axis.plot(seeds, np.full(len(seeds), place), "o", ms=2.5, color=colour, alpha=0.35, mew=0)
+        axis.plot(seeds, np.full(len(seeds), place), "|", ms=6, mew=0.8, color=colour)
         if not np.isnan(row[f"{metric}_low"]):
-            axis.plot([row[f"{metric}_low"] * 100, row[f"{metric}_high"] * 100], [place, place], color=colour)
+            low, high = possible(metric, row[f"{metric}_low"], row[f"{metric}_high"])
+            axis.plot([low * 100, high * 100], [place, place], color=colour)
         axis.plot(row[metric] * 100, place, "o", ms=4.5, color=colour)
     axis.set_yticks(
         range(len(summary)), [f"{m}  {mode}" for m, mode in zip(summary.model, summary["mode"], strict=True)]
@@ -148,6 +150,7 @@ def figure_learning_curves(plan: Plan) -> Figure:
                 legend=metric == "loss",
             )
             axis.set_ylabel(label)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             sns.despine(ax=axis)
         row[0].set_yscale("log")
         row[0].legend(title=None, frameon=False)

@@ -12,7 +12,7 @@ from lookalike.files import read_json, write_text
 from lookalike.plan import Plan
 
 CAPTIONS = {
-    "accuracy": "Accuracy and calibration error: mean over seeds, 95 % t interval, a small dot a seed.",
+    "accuracy": "Accuracy and calibration error: mean over seeds, 95 % t interval, a tick for each seed.",
     "reliability": "Accuracy against confidence, seeds pooled, 95 % Wilson intervals; grey bars: share of queries.",
     "learning_curves": "Training loss and accuracy: mean over seeds, band from the lowest to the highest seed.",
     "weights": "Most probable classes and heaviest training images. Blue: the query's true class; orange: another.",

@@ -14,7 +14,14 @@ from lookalike.files import write_text, writing
 from lookalike.plan import Plan
 
 GROUP = ["dataset", "size", "model", "mode", "evaluation_set"]
-FRACTIONS = ("accuracy", "top5", "ece", "adaptive_ece")
+LIMITS = {
+    "accuracy": (0.0, 1.0),
+    "top5": (0.0, 1.0),
+    "ece": (0.0, 1.0),
+    "adaptive_ece": (0.0, 1.0),
+    "nll": (0.0, np.inf),
+    "brier": (0.0, 2.0),
+}
 
 
 def read_metrics(plan: Plan, name: str = "metrics") -> pd.DataFrame:
@@ -43,14 +50,18 @@ def _columns(name: str, summary: Summary) -> dict[str, float]:
     }
 
 
+def possible(metric: str, low: float, high: float) -> tuple[float, float]:
+    """The part of an interval that the metric can take."""
+    least, most = LIMITS.get(metric, (-np.inf, np.inf))
+    return max(low, least), min(high, most)
+
+
 def interval(row: pd.Series, metric: str, scale: float, digits: int) -> str:
     """`98.80 [98.37, 99.23]`: mean and 95 % interval over seeds; only the mean for one seed.
 
-    Intervals of fractions are cut at 0 and 1 here; the CSV has them as computed.
+    Intervals end where the metric does; the CSV has them as computed.
     """
-    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
-    if metric in FRACTIONS:
-        low, high = max(low, 0.0), min(high, 1.0)
+    low, high = possible(metric, row[f"{metric}_low"], row[f"{metric}_high"])
     mean, low, high = f"{row[metric] * scale:.{digits}f}", low * scale, high * scale
     return mean if np.isnan(row[f"{metric}_low"]) else f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
 

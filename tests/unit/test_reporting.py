@@ -1,0 +1,104 @@
+"""Tables against literal text, records as parquet, the whole chain of stages without Snakemake."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lookalike.errors import LookalikeError
+from lookalike.evaluation.collect import collect_metrics
+from lookalike.evaluation.evaluate import evaluate
+from lookalike.explanation.explain import explain
+from lookalike.explanation.record import Exemplar, Explanation, read_explanations, write_explanations
+from lookalike.plan import Plan
+from lookalike.reporting.figures import draw_figure
+from lookalike.reporting.names import figure_names, figure_paths, table_names, table_paths
+from lookalike.reporting.tables import TABLES, as_latex, as_markdown, draw_table, interval, over_seeds
+from lookalike.support.precompute import precompute_support
+from lookalike.training.train import train
+
+SHOWN = pd.DataFrame({"Model": ["nw_a", "fc"], "Accuracy (%)": ["98.80 [98.37, 99.23]", "50.00"]})
+
+
+def test_markdown() -> None:
+    assert as_markdown(SHOWN, "A caption.") == (
+        "| Model | Accuracy (%) |\n| --- | --- |\n| nw_a | 98.80 [98.37, 99.23] |\n| fc | 50.00 |\n\nA caption.\n"
+    )
+
+
+def test_latex() -> None:
+    assert as_latex(SHOWN, "95 % of it.", "tab:x") == (
+        "\\begin{table}\n\\centering\n\\caption{95 \\% of it.}\n\\label{tab:x}\n\\begin{tabular}{ll}\n\\toprule\n"
+        "Model & Accuracy (\\%) \\\\\n\\midrule\nnw\\_a & 98.80 [98.37, 99.23] \\\\\nfc & 50.00 \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
+    )
+
+
+def test_over_seeds_keeps_the_order_and_one_seed_has_no_interval() -> None:
+    frame = pd.DataFrame({"model": ["b", "b", "b", "a"], "seed": [0, 1, 2, 0], "accuracy": [0.97, 0.98, 0.99, 0.5]})
+    rows = over_seeds(frame, ["accuracy"], ["model"])
+    assert rows["model"].tolist() == ["b", "a"]
+    assert interval(rows.iloc[0], "accuracy", 100, 2) == "98.00 [95.52, 100.00]"  # 100.48 cut at what is possible
+    assert interval(rows.iloc[1], "accuracy", 100, 2) == "50.00"
+    assert rows["accuracy_high"][0] == pytest.approx(1.004841, abs=1e-6)
+
+
+def test_explanations_round_trip(tmp_path: Path) -> None:
+    records = [
+        Explanation(3, 1, 2, 0.75, "full", [0.1, 0.15, 0.75], [Exemplar(9, 2, 0.6, -0.1), Exemplar(4, 1, 0.4, None)]),
+        Explanation(4, 0, 0, 1.0, "full", [1.0, 0.0, 0.0], []),
+    ]
+    path = tmp_path / "records.parquet"
+    write_explanations(path, records)
+    assert read_explanations(path) == records
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(LookalikeError, match=r"records.parquet cannot be read .*; delete it and run again"):
+        read_explanations(path)
+
+
+def test_stages_by_hand(tiny: Plan) -> None:
+    """Every stage called as a library, in order; then a damaged prediction file and a damaged support store."""
+    for run in tiny.runs():
+        if run.trained:
+            train(run)
+    for run in tiny.runs():
+        precompute_support(run)
+        for mode in run.settings["modes"]:
+            evaluate(run, mode, "test")
+        for mode in run.settings["explain"]:
+            explain(run, mode, "test")
+    collect_metrics(tiny)
+    for name in table_names():
+        draw_table(tiny, name)
+        assert all(path.stat().st_size for path in table_paths(tiny, name))
+    assert set(table_names()) == set(TABLES)
+    for name in figure_names(tiny):
+        draw_figure(tiny, name)
+        assert all(path.stat().st_size > 1000 for path in figure_paths(tiny, name))
+
+    metrics = pd.read_csv(tiny.folder / "tables" / "metrics.csv")
+    frame = pd.read_parquet(tiny.run("digits/fc/100/seed0").predictions("linear", "test"))
+    row = metrics[metrics.model == "fc"].iloc[0]
+    assert row.accuracy == pytest.approx((frame.label == frame.predicted).mean())
+    assert row.n == 500
+    classes = pd.read_csv(tiny.folder / "tables" / "class_metrics.csv")
+    np.testing.assert_allclose(classes[classes.model == "fc"].accuracy.mean(), row.accuracy)
+
+    nw = tiny.run("digits/nw/100/seed0")
+    records = read_explanations(nw.explanations("full", "test"))
+    assert len(records) == 4
+    assert sum(record.label != record.predicted for record in records) == 2  # half of them mistakes
+
+    path = nw.predictions("full", "test")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(LookalikeError, match=r"predictions.parquet cannot be read"):
+        collect_metrics(tiny)
+    store = nw.support_folder / "support.safetensors"
+    store.write_bytes(store.read_bytes()[:-1])
+    with pytest.raises(LookalikeError, match=r"support store .* is damaged"):
+        evaluate(nw, "full", "test")
+    weights = nw.folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(LookalikeError, match=r"model.safetensors cannot be read"):
+        precompute_support(nw)
