@@ -5,7 +5,7 @@ PROFILE ?= profiles/default
 PYTHON  ?= python3
 BIN     := .venv/bin
 
-.PHONY: reproduce test check golden benchmark ui schema lock clean
+.PHONY: reproduce test check benchmark ui schema lock clean
 
 reproduce: .venv/ready
 	$(BIN)/snakemake --workflow-profile $(PROFILE) --configfile $(STUDY)

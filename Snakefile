@@ -67,3 +67,8 @@ rule report:
     input:
         "<study>/report.html",
     localrule: True
+
+
+# What did finish is mirrored too, and what was killed is marked.
+onerror:
+    shell(f"lookalike sync-tracking {PLAN.path} > /dev/null 2>&1 || true")

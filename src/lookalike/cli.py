@@ -78,13 +78,16 @@ def plan(study: Annotated[Path, typer.Argument(help="A study's YAML.")] = Path("
 
 
 @app.command()
-def prepare_data(plan: PlanFile, datasets: Annotated[list[str], typer.Argument(help="Names of the registry.")]) -> None:
-    """Bring data sets into their on-disk form."""
+def prepare_data(
+    datasets: Annotated[list[str], typer.Argument(help="Names of the registry.")],
+    into: Annotated[Path, typer.Option(help="Folder of the prepared data sets.")] = Path("results/data"),
+) -> None:
+    """Bring data sets, which all studies share, into their on-disk form."""
     from lookalike.data.prepare import prepare_data as prepare
 
-    known, work = read_plan(plan), Work("prepare_data")
+    work = Work("prepare_data")
     for name in datasets:
-        folder = known.data_folder(name)
+        folder = into / name
         work.do(name, folder / "logs" / "prepare_data.log", lambda n=name, f=folder: prepare(n, f))  # type: ignore[misc]
     work.end()
 

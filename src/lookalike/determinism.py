@@ -21,6 +21,7 @@ def pin_arithmetic(threads: int) -> None:
     if torch.cuda.is_available():  # the switch imports the compiler, one second; on the CPU it changes nothing
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def best_device() -> torch.device:

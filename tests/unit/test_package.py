@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from lookalike.backbones.registry import BACKBONES, make_backbone
+from lookalike.backbones.build import make_backbone
+from lookalike.backbones.registry import BACKBONES
 from lookalike.errors import LookalikeError
 from lookalike.settings import BackboneSettings, TrainingSettings
 from lookalike.training.schedules import learning_rate

@@ -66,10 +66,11 @@ wildcard_constraints:
     explanation=r"[a-z0-9_-]+",
 
 
-def data_version(dataset):
-    """What the registry says of a data set: another version or checksum prepares it anew."""
-    row = DATA_SETS[dataset]
-    return f"{row.version} {row.sha256}"
+def data_version(wildcards):
+    """What a data set is made of: its registry row and the code that prepares it."""
+    row = DATA_SETS[wildcards.dataset]
+    code = stage_code("prepare_data", dataset=wildcards.dataset)
+    return f"{row.version} {row.sha256} {code}"
 
 
 def run_of(wildcards):
@@ -102,9 +103,16 @@ def code_of(stage):
 
 
 def weights_of(wildcards):
-    """The network's file that a run reads: its own or its source's; none for a pretrained file."""
+    """The network's file that a run reads: its own or its source's; none where it is a named file."""
     weights = run_of(wildcards).weights
     return [] if weights is None else str(weights)
+
+
+def pretrained_of(wildcards):
+    """The weights file that a run starts from, where its study names one."""
+    run = run_of(wildcards)
+    named = ((run.source or run).settings.get("backbone") or {}).get("weights")
+    return [] if named is None else named
 
 
 def predictions():

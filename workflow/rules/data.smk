@@ -11,10 +11,10 @@ rule prepare_data:
         mem_mb=1000,
         runtime=10,
     params:
-        plan=str(PLAN.path),
-        version=lambda wildcards: data_version(wildcards.dataset),
-        code=lambda wildcards: stage_code("prepare_data", dataset=wildcards.dataset),
+        # No plan: a data set is the same for every study, and another study must not prepare it anew.
+        into=str(PLAN.root / "data"),
+        data=data_version,
     message:
         "Prepare data set {wildcards.dataset}"
     shell:
-        "lookalike prepare-data {params.plan} {wildcards.dataset}"
+        "lookalike prepare-data {wildcards.dataset} --into {params.into}"

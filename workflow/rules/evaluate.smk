@@ -1,7 +1,8 @@
 rule evaluate:
     input:
-        data="<data>/{dataset}/manifest.json",
+        data=ancient("<data>/{dataset}/manifest.json"),
         weights=weights_of,
+        pretrained=pretrained_of,
         support="<run>/support/support.safetensors",
         queries="<run>/support/queries@{split}.safetensors",
     output:
@@ -16,6 +17,8 @@ rule evaluate:
         runtime=20,
     params:
         plan=str(PLAN.path),
+        seed=PLAN.seed,
+        data=data_version,
         settings=inference_settings,
         code=code_of("evaluate"),
     message:

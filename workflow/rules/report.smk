@@ -243,6 +243,7 @@ rule write_report:
     localrule: True
     params:
         plan=str(PLAN.path),
+        title=PLAN.title,
         tables=" ".join(f"--table {name}" for name in table_names()),
         figures=" ".join(f"--figure {name}" for name in figure_names(PLAN)),
         code=stage_code("write_report"),

@@ -1,8 +1,9 @@
 # One rule for runs with weights of their own, one for runs on a frozen backbone, which leave their record here.
 rule precompute_support:
     input:
-        data="<data>/{dataset}/manifest.json",
+        data=ancient("<data>/{dataset}/manifest.json"),
         weights=weights_of,
+        pretrained=pretrained_of,
     output:
         support="<trained_run>/support/support.safetensors",
         queries=expand(
@@ -20,6 +21,8 @@ rule precompute_support:
         runtime=20,
     params:
         plan=str(PLAN.path),
+        seed=PLAN.seed,
+        data=data_version,
         settings=inference_settings,
         code=code_of("precompute_support"),
     message:

@@ -1,6 +1,7 @@
 rule train:
     input:
-        data="<data>/{dataset}/manifest.json",
+        data=ancient("<data>/{dataset}/manifest.json"),
+        pretrained=pretrained_of,
         tracking=ancient(f"results/tracking/init_tracking-{PLAN.study}.json"),
     output:
         weights="<trained_run>/model.safetensors",
@@ -14,10 +15,13 @@ rule train:
     resources:
         mem_mb=2000,
         runtime=60,
-    # The checkpoint is no output: Snakemake would delete it before a job and after a failure.
+    # Repaired data is the same data (`ancient`); what it is made of is a parameter. The checkpoint is no output: Snakemake would delete it before a job and after a failure.
     params:
         plan=str(PLAN.path),
+        seed=PLAN.seed,
+        data=data_version,
         settings=training_settings,
+        threads=PLAN.threads,  # part of what fixes the last digits
         code=code_of("train"),
     message:
         "Train {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"

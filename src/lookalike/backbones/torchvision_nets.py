@@ -22,7 +22,7 @@ class TorchvisionResNet(Backbone):
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, D, H/32, W/32)."""
         n = self.network
-        x = n.maxpool(n.relu(n.bn1(n.conv1(images))))
+        x = n.maxpool(n.relu(n.bn1(n.conv1(_three_channels(images)))))
         result: Tensor = n.layer4(n.layer3(n.layer2(n.layer1(x))))
         return result
 
@@ -39,4 +39,9 @@ class TorchvisionDenseNet(Backbone):
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, D, H/32, W/32)."""
-        return F.relu(self.network.features(images))
+        return F.relu(self.network.features(_three_channels(images)))
+
+
+def _three_channels(images: Tensor) -> Tensor:
+    """Grey images as colour images: the published weights know nothing else."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

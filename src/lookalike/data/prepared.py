@@ -13,7 +13,7 @@ from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json, sha256
 
 COLUMNS = ("id", "split", "label", "environment")
-HASHED_BYTES = 256 << 20  # larger files are checked by size on each use, by hash on `lookalike data verify`
+HASHED_BYTES = 256 << 20  # larger files are checked by size only: hashing them would take longer than using them
 
 
 class PreparedData:

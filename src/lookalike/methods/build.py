@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from lookalike.backbones.registry import make_backbone
+from lookalike.backbones.build import make_backbone
 from lookalike.errors import LookalikeError
 from lookalike.methods.registry import load_method
 from lookalike.settings import BackboneSettings

@@ -9,7 +9,6 @@ from lookalike.plan import Evaluation, Plan
 TABLE_FORMATS = ("csv", "tex", "md")
 FIGURE_FORMATS = ("svg", "pdf", "png")
 TABLE_NAMES = ("accuracy", "calibration", "per_class", "comparison")
-FIGURE_NAMES = ("accuracy", "reliability", "learning_curves")
 METHODS_WITH_INFLUENCE = ("nw",)
 
 
@@ -36,8 +35,11 @@ def figure_names(plan: Plan) -> list[str]:
     """Every figure of a study."""
     shown = shown_explanations(plan)
     with_influence = [name for name, e in shown.items() if e.run.settings["method"] in METHODS_WITH_INFLUENCE]
+    trained = any(run.trained for run in plan.runs())
     return [
-        *FIGURE_NAMES,
+        "accuracy",
+        "reliability",
+        *["learning_curves"] * trained,
         *(f"weights-{name}" for name in shown),
         *(f"influence-{name}" for name in with_influence),
     ]

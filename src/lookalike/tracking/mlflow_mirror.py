@@ -18,6 +18,9 @@ from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+# A server that does not answer must not hold up a training; MLflow would try for four minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -103,8 +106,13 @@ class Mirror:
         """MLflow's id of a run that started then; created, with its parameters, where it is missing."""
         uid = run_uid(run, started)
         found = self._search(f"tags.`lookalike.uid` = '{uid}'")
+        process = f"{socket.gethostname()}:{os.getpid()}"
         if found:
-            return str(found[0].info.run_id)
+            run_id = str(found[0].info.run_id)
+            if found[0].info.status != "FINISHED":  # resumed: alive again, in another process
+                self.client.set_tag(run_id, "lookalike.process", process)
+                self.client.update_run(run_id, status="RUNNING")
+            return run_id
         origin = environment()
         tags = {
             "mlflow.parentRunId": self.parent,
@@ -112,7 +120,7 @@ class Mirror:
             "lookalike.study": self.plan.study,
             "lookalike.run": run.id,
             "lookalike.uid": uid,
-            "lookalike.process": f"{socket.gethostname()}:{os.getpid()}",
+            "lookalike.process": process,
             "dataset": run.dataset,
             "model": run.model,
             "size": run.size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 
 from lookalike.errors import LookalikeError
 from lookalike.files import writing
+
+log = logging.getLogger(__name__)
 
 
 def save_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
@@ -18,7 +21,9 @@ def save_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
-    """The state saved under `key`, or None where there is none or it belongs to other settings or code.
+    """The state saved under `key`, or None where there is none.
+
+    A checkpoint of other settings, data or code is set aside as `checkpoint.other.pt`, not thrown away.
 
     Raises:
         LookalikeError: the file is damaged.
@@ -32,4 +37,9 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
         raise LookalikeError(
             f"checkpoint {path} is damaged ({type(error).__name__}); delete it to train this run from its start."
         ) from None
-    return state if found == key else None
+    if found == key:
+        return state
+    aside = path.with_suffix(".other.pt")
+    path.rename(aside)
+    log.warning("%s belongs to other settings, data or code: kept as %s, training starts anew", path, aside.name)
+    return None
