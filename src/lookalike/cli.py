@@ -14,6 +14,7 @@ import typer
 
 from lookalike.errors import LookalikeError
 from lookalike.plan import Plan, RunSpec
+from lookalike.reporting.names import figure_names, table_names
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 PlanFile = Annotated[Path, typer.Argument(help="results/<study>/plan.json, or the study's YAML.")]
@@ -108,6 +109,8 @@ def _train(run: RunSpec, train_run: Callable[..., None], bar: bool | None) -> st
     from rich.console import Console
     from rich.progress import Progress as Bars
 
+    if not run.trained:
+        raise LookalikeError(f"{run.id} trains nothing; its network comes from {run.settings['backbone_from']}.")
     from lookalike.tracking.live import LiveTracker
 
     tracker = LiveTracker(run)
@@ -168,6 +171,10 @@ def _each_mode(
     known, work = read_plan(plan), Work(stage)
     for run in map(known.run, runs):
         for mode in modes:
+            if mode not in run.settings["modes"]:
+                raise LookalikeError(
+                    f"{run.id} has no mode {mode!r}; its modes are {', '.join(run.settings['modes'])}."
+                )
             log = run.log(f"{stage}-{mode}@{split}")
             work.do(f"{run.id} {mode}@{split}", log, lambda r=run, m=mode: action(r, m, split))  # type: ignore[misc]
     work.end()
@@ -202,6 +209,11 @@ def draw_figure(plan: PlanFile, names: Annotated[list[str], typer.Argument(help=
 def _each_name(stage: str, draw: Callable[[Plan, str], None], plan: Path, names: list[str]) -> None:
     known, work = read_plan(plan), Work(stage)
     for name in names:
+        there = table_names() if stage == "draw_table" else figure_names(known)
+        if name not in there:
+            raise LookalikeError(
+                f"{known.study} has no {stage.removeprefix('draw_')} {name!r}; there are {', '.join(there)}."
+            )
         work.do(name, known.folder / "logs" / f"{stage}-{name}.log", lambda n=name: draw(known, n))  # type: ignore[misc]
     work.end()
 

@@ -19,6 +19,7 @@ from lookalike.errors import LookalikeError
 from lookalike.plan import Plan
 from lookalike.reporting.names import figure_names, figure_paths, shown_explanations, table_names, table_paths
 
+SHOWN_RUNS = 30
 REASONS = {
     "missing": "not made yet",
     "params changed": "settings or code changed",
@@ -171,7 +172,11 @@ def show_plan(study: Path, plan: Plan) -> None:
         console.print(f"time: about {sum(known) / cores:.0f} s on {cores} cores{more}")
     data = sum(DATA_SETS[name].prepared_bytes for name in plan.datasets)
     console.print(f"disk: {data / 1e6:.1f} MB of prepared images; {_size(plan.folder) / 1e6:.1f} MB of results so far")
-    console.print("data to fetch by hand: none")
+    by_hand = [name for name in plan.datasets if DATA_SETS[name].manual]
+    console.print(f"data to fetch by hand: {', '.join(by_hand) or 'none'}")
+    shown = [run.id for run in runs[:SHOWN_RUNS]]
+    more = f"\n  and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
+    console.print("runs:\n  " + "\n  ".join(shown) + more, highlight=False)
 
 
 def _size(folder: Path) -> int:

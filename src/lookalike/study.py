@@ -18,6 +18,7 @@ from lookalike.settings import Settings
 
 VERSION = 1
 SCHEMA_PATH = Path("workflow/schemas/study.schema.json")
+RESERVED = ("data", "tracking", "benchmarks")
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 # One settings class a method, told apart by the key `method`; a new registry line joins by itself.
 ModelSettings: Any = Annotated[
@@ -204,6 +205,10 @@ def _known_keys(location: tuple[Any, ...], error: ValidationError, first: Any) -
 
 
 def _check_names(study: Study, source: str) -> None:
+    if study.name in RESERVED:
+        raise LookalikeError(
+            f"{source}: name is {study.name!r}, which is a folder of its own below results/. Write\n  name: my_study"
+        )
     for name in study.datasets:
         if name not in DATA_SETS:
             raise LookalikeError(
@@ -229,7 +234,7 @@ def _check_names(study: Study, source: str) -> None:
             if mode not in model.modes:
                 raise LookalikeError(
                     f"{source}: models.{name}.explain names mode {mode!r}, which models.{name}.modes lacks. Write\n"
-                    + _yaml(("models", name, "explain"), f"[{model.modes[0]}]")
+                    + _yaml(("models", name, "modes"), f"[{', '.join([*model.modes, mode])}]")
                 )
     if study.baseline and study.baseline not in study.models:
         raise LookalikeError(

@@ -21,15 +21,23 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["out.txt"]
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+WRITERS = {
+    "bytes": "\n with writing(path) as t: t.write_bytes(bytes(100_000))",
+    "tensors": "write_tensors(path, {'x': torch.zeros(100_000)})",
+    "checkpoint": "save_checkpoint(path, 'key', {'x': torch.zeros(100_000)})",
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, writer: str) -> None:
     """A real failing write: the process may write no file above 10 kB."""
     path = tmp_path / "out.bin"
     path.write_text("old")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom lookalike.errors import LookalikeError\n"
-        "from lookalike.files import writing\n"
-        "try:\n with writing(Path(sys.argv[1])) as t: t.write_bytes(bytes(100_000))\n"
-        "except LookalikeError as error: print(error)\n"
+        "import sys\nimport torch\nfrom pathlib import Path\nfrom lookalike.errors import LookalikeError\n"
+        "from lookalike.files import writing\nfrom lookalike.tensors import write_tensors\n"
+        "from lookalike.training.checkpoint import save_checkpoint\npath = Path(sys.argv[1])\n"
+        f"try: {WRITERS[writer]}\nexcept LookalikeError as error: print(error)\n"
     )
 
     def limit() -> None:
@@ -41,7 +49,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], preexec_fn=limit, capture_output=True, text=True, check=True
     )
-    assert "could not be written (File too large)" in done.stdout
+    assert "out.bin could not be written (" in done.stdout
+    assert "free some space" in done.stdout
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["out.bin"]
 

@@ -10,7 +10,7 @@ from lookalike.backbones.base import Backbone
 from lookalike.errors import LookalikeError
 from lookalike.methods.base import Batch, Embedded
 from lookalike.methods.nw.classifier import MODES, Model, Settings
-from lookalike.methods.nw.sampling import SupportSampler, balanced_rows, rows_per_class
+from lookalike.methods.nw.sampling import SupportSampler, balanced_rows
 
 
 class Flat(Backbone):
@@ -107,13 +107,38 @@ def test_training_loss_is_finite_and_moves_the_network(compat: str, n_way: int |
     made = torch.Generator().manual_seed(0)
     labels = torch.arange(3).repeat(6)
     pool = ListPool(torch.randn(18, 1, 2, 3, generator=made), labels)
-    net = model(compat=compat, proj_dim=4, episodes={"n_shot": 2, "n_way": n_way}).train()
+    net = model(compat=compat, proj_dim=4, episodes={"n_shot": 2, "n_way": n_way}, training={"batch_size": 2}).train()
     rows = torch.tensor([0, 4])
     generators = {name: torch.Generator().manual_seed(1) for name in ("augment", "support")}
     loss, log_probs = net.training_loss(Batch(pool.take(rows), labels[rows], rows, pool, generators))
     loss.backward()
     assert log_probs.shape == (2, 3)
     assert net.projection.weight.grad.abs().sum() > 0
+
+
+def test_a_batch_as_large_as_the_subset_never_shows_a_query_itself() -> None:
+    """Every image is a query: supports are still full, and each query's own row weighs nothing."""
+    labels = torch.arange(3).repeat(3)
+    pool = ListPool(torch.randn(9, 1, 2, 3, generator=torch.Generator().manual_seed(0)), labels)
+    net = model(episodes={"n_shot": 2}).train()
+    rows = torch.arange(9)
+    generators = {name: torch.Generator().manual_seed(1) for name in ("augment", "support")}
+    _, log_probs = net.training_loss(Batch(pool.take(rows), labels, rows, pool, generators))
+    features = pool.images.flatten(1)
+    support = net._sampler.draw(rows, torch.Generator().manual_seed(1))
+    assert torch.bincount(labels[support]).tolist() == [2, 2, 2]
+    for query in range(9):
+        others = support[support != query]
+        expected = net.head(features[query][None], features[others], labels[others])
+        torch.testing.assert_close(log_probs[query][None], expected)
+
+
+def test_too_many_ways_are_refused() -> None:
+    pool = ListPool(torch.randn(9, 1, 2, 3), torch.arange(3).repeat(3))
+    with pytest.raises(LookalikeError, match="n_way is 4, but there are 3 classes"):
+        model(episodes={"n_way": 4}).check_training(pool)
+    with pytest.raises(LookalikeError, match=r"of at least training.batch_size, but 3 is less than 64"):
+        model(episodes={"n_way": 3}, compat="upstream").check_training(pool)
 
 
 def test_queries_without_their_class_are_left_out() -> None:
@@ -149,12 +174,12 @@ def test_answers_do_not_depend_on_the_batch_or_the_order_of_the_support(seed: in
 
 
 def test_modes_reduce_to_full_where_they_must() -> None:
+    """With everything as random draw, centroids or neighbours; the classes have unequal sizes."""
     support, queries = embedded(), embedded(1).features
-    sizes = torch.bincount(support.labels)
-    equal = support.rows(rows_per_class(support.labels, int(sizes.min()), torch.Generator()))
-    everything = {"n_neighbors": len(equal), "n_random": len(equal), "n_clusters": len(equal)}
+    assert len(torch.bincount(support.labels).unique()) > 1
+    everything = {"n_neighbors": len(support), "n_random": len(support), "n_clusters": len(support)}
     net = model(inference=everything)
-    net.build_support(equal, 0)
+    net.build_support(support, 0)
     full = net.predict(queries, "full").log_probs
     for mode in ("random", "cluster", "closest_cluster", "ensemble", "knn", "hnsw"):
         torch.testing.assert_close(net.predict(queries, mode).log_probs, full, msg=mode)
@@ -188,6 +213,18 @@ def test_balanced_rows_are_the_first_of_each_class() -> None:
     environments = torch.tensor([0, 0, 0, 0, 0, 1, 1])
     assert balanced_rows(labels, environments, 100).tolist() == [1, 4, 0, 2, 5, 6]
     assert balanced_rows(labels, environments, 1).tolist() == [1, 0, 5, 6]
+
+
+def test_hnsw_on_collapsed_classes_names_real_rows() -> None:
+    """The graph finds fewer than k of many equal rows; the rest is searched exactly."""
+    made = torch.Generator().manual_seed(0)
+    centres = torch.randn(3, 6, generator=made)
+    labels = torch.arange(3).repeat(400)
+    none = torch.zeros(1200, dtype=torch.int64)
+    net = model(inference={"n_neighbors": 300})
+    net.build_support(Embedded(centres[labels], labels, none, torch.arange(1200)), 0)
+    rows = net.neighbours(centres[labels[:60]] + 0.01, "hnsw")
+    assert (rows >= 0).all()
 
 
 @pytest.mark.parametrize("mode", ["full", "random", "closest_cluster", "knn", "hnsw"])

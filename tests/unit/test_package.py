@@ -62,6 +62,11 @@ def test_weights_files(tmp_path) -> None:
     for name in ("a.pth", "a.safetensors"):
         loaded = make_backbone(BackboneSettings(name="resnet18", weights=str(tmp_path / name)), (3, 32, 32))
         assert torch.equal(loaded.network.layer4[1].conv2.weight, whole.layer4[1].conv2.weight)
+    own = {f"backbone.{name}": value for name, value in loaded.state_dict().items()}  # a run's model.safetensors
+    save_file({name: value.contiguous() for name, value in own.items()}, tmp_path / "run.safetensors")
+    grey = make_backbone(BackboneSettings(name="resnet18", weights=str(tmp_path / "run.safetensors")), (1, 8, 8)).eval()
+    assert torch.equal(grey.network.layer4[1].conv2.weight, whole.layer4[1].conv2.weight)
+    assert grey(torch.randn(2, 1, 8, 8)).shape == (2, 512)
     with pytest.raises(LookalikeError, match="is missing"):
         make_backbone(BackboneSettings(name="resnet18", weights=str(tmp_path / "b.pth")), (3, 32, 32))
     with pytest.raises(LookalikeError, match="does not fit the backbone"):

@@ -50,6 +50,8 @@ def put(path: str, value: object):
         (put("models.nw.modes", ["ful"]), "must be one of random, full, .*\n      modes: \\[full\\]"),
         (put("models.fc.modes", ["full"]), "models.fc.modes.0 is 'full'; it must be one of linear"),
         (put("models.nw.explain", ["knn"]), None),
+        (put("models.nw.modes", ["cluster"]), None),
+        (put("name", "data"), "name is 'data', which is a folder of its own"),
         (put("models.nw.training.epochs", 0), "models.nw.training.epochs is 0; it should be greater"),
         (put("models.nw.training.schedule", "multistep"), "multistep needs milestones"),
         (put("models.nw.backbone", {"name": "resnet"}), "backbone.name is 'resnet'; there are small_cnn"),

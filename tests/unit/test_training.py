@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 from conftest import tiny_study
 
+from lookalike import NWHead
 from lookalike.errors import LookalikeError
 from lookalike.plan import Plan
 from lookalike.study import check_study
@@ -43,10 +45,10 @@ def start(plan: Plan, run: str) -> subprocess.Popen:
     )
 
 
-@pytest.mark.parametrize("model", ["fc", "nw"])
-def test_killed_training_ends_with_the_same_bytes(tiny: Plan, model: str) -> None:
+@pytest.mark.parametrize(("model", "seconds"), [("fc", 0), ("nw", 0), ("nw", 0.2)])
+def test_killed_training_ends_with_the_same_bytes(tiny: Plan, model: str, seconds: float) -> None:
     """SIGKILL at random moments, then the same command: history and weights equal an uninterrupted run's."""
-    plan = changed(tiny, model, epochs=30, checkpoint_seconds=0)
+    plan = changed(tiny, model, epochs=80 if seconds else 30, checkpoint_seconds=seconds)
     run = plan.run(f"digits/{model}/100/seed0")
     train(run)
     whole = {name: (run.folder / name).read_bytes() for name in OUTPUTS}
@@ -76,6 +78,17 @@ def test_killed_training_ends_with_the_same_bytes(tiny: Plan, model: str) -> Non
     assert not list(run.folder.glob(".*tmp*")), "killed attempts left files behind"
 
 
+def test_precision_reaches_the_network(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    plan = changed(tiny, "nw", precision="bf16-mixed", epochs=1)
+    monkeypatch.setattr(
+        "lookalike.methods.nw.head.NWHead.scores",
+        lambda self, q, s, scores=NWHead.scores: seen.append(q.dtype) or scores(self, q, s),
+    )
+    train(plan.run("digits/nw/100/seed0"))
+    assert set(seen) == {torch.bfloat16}
+
+
 def test_two_trainings_give_the_same_bytes(tiny: Plan) -> None:
     run = tiny.run("digits/nw/100/seed0")
     found = []
@@ -92,6 +105,7 @@ def test_checkpoint_of_other_settings_is_not_resumed(tiny: Plan) -> None:
     save_checkpoint(run.folder / "checkpoint.pt", "another key", {"network": {}})
     train(run)
     assert (run.folder / "history.csv").read_bytes() == whole
+    assert (run.folder / "checkpoint.other.pt").exists()
 
 
 def test_damaged_checkpoint_is_named_and_kept(tiny: Plan) -> None:
@@ -99,6 +113,7 @@ def test_damaged_checkpoint_is_named_and_kept(tiny: Plan) -> None:
     save_checkpoint(path, "key", {"x": torch.zeros(100)})
     assert torch.equal(load_checkpoint(path, "key")["x"], torch.zeros(100))
     assert load_checkpoint(path, "other") is None
+    path.with_suffix(".other.pt").rename(path)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(
         LookalikeError, match=r"checkpoint .* is damaged .*; delete it to train this run from its start"
@@ -108,15 +123,15 @@ def test_damaged_checkpoint_is_named_and_kept(tiny: Plan) -> None:
 
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tiny: Plan) -> None:
-    plan = changed(tiny, "fc", lr=1e30, momentum=0.0, nesterov=False, checkpoint_seconds=0, epochs=5)
+    plan = changed(tiny, "fc", lr=1e6, momentum=0.0, checkpoint_seconds=0, epochs=30, schedule="constant")
     run = plan.run("digits/fc/100/seed0")
-    with pytest.raises(LookalikeError, match=r"is not finite at step \d+ \(epoch \d\); .*lower training.lr"):
+    with pytest.raises(LookalikeError, match=r"not finite at step \d+ .*last good weights are in .*lower") as caught:
         train(run)
     assert not (run.folder / "model.safetensors").exists()
     checkpoint = run.folder / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)["network"]
-        assert all(bool(torch.isfinite(value).all()) for value in state.values())
+    state = torch.load(checkpoint, weights_only=True)
+    assert all(bool(torch.isfinite(value).all()) for value in state["network"].values())
+    assert 0 < state["progress"]["step"] <= int(re.search(r"at step (\d+)", str(caught.value))[1])
 
 
 def test_one_failing_run_does_not_stop_the_others(tiny: Plan) -> None:

@@ -121,6 +121,22 @@ def test_story(checkout: Checkout) -> None:
     assert count(rules) == {"prepare_data": 0, "train": 0, "evaluate": 0, "explain": 0}
     assert figure.read_bytes() == before
 
+    # Another study on the same data leaves this one alone.
+    checkout.write({**STUDY, "name": "other", "seeds": [5]})
+    assert checkout.run("data") == ["data"]
+    checkout.write(STUDY)
+    assert checkout.run() == []
+
+    # Damaged data, repaired as the message says: prepared again, nothing else.
+    (results / "data" / "digits" / "manifest.json").unlink()
+    assert [rule for rule in checkout.run() if rule != "all"] == ["prepare_data"]
+    assert checkout.run() == []
+
+    # Another seed of the whole study: everything but the data is due.
+    checkout.write({**STUDY, "seed": 7})
+    assert re.search(r"^train +2$", checkout.snakemake("-n").stdout, re.MULTILINE)
+    checkout.write(STUDY)
+
     # A comment in a rule, a comment in a method: nothing.
     checkout.edit("workflow/rules/train.smk", "rule train:", "# a comment\nrule train:")
     checkout.edit("src/lookalike/methods/fc.py", "class Model", "# a comment\nclass Model")

@@ -19,6 +19,7 @@ class DataSet:
         licence: of the images.
         source: where they come from.
         sha256: of the source file.
+        manual: whether a person must fetch it.
     """
 
     version: str
@@ -30,6 +31,7 @@ class DataSet:
     licence: str
     source: str
     sha256: str
+    manual: bool = False
 
     @property
     def prepared_bytes(self) -> int:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from lookalike.backbones.build import make_backbone
 from lookalike.errors import LookalikeError
 from lookalike.methods.registry import load_method
 from lookalike.settings import BackboneSettings
+from lookalike.tensors import read_tensors
 
 if TYPE_CHECKING:
     from lookalike.data.prepared import PreparedData
@@ -51,17 +49,3 @@ def load_classifier(run: RunSpec, data: PreparedData) -> Classifier:
                 "delete it and run again."
             ) from None
     return classifier.eval().requires_grad_(False)
-
-
-def read_tensors(path: Path) -> dict[str, Any]:
-    """Tensors of a .safetensors file.
-
-    Raises:
-        LookalikeError: the file is missing or truncated.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise LookalikeError(f"{path} is missing; run the stage that writes it again.") from None
-    except (SafetensorError, OSError) as error:
-        raise LookalikeError(f"{path} cannot be read ({error}); delete it and run again.") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import faiss
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,6 +37,8 @@ def nearest(query: Tensor, support: Tensor, k: int, metric: Metric, block: int =
     Raises:
         ValueError: k is larger than the support.
     """
+    import faiss  # only where neighbours are searched: most evaluations need none
+
     if not 1 <= k <= len(support):
         raise ValueError(f"k must lie between 1 and the {len(support)} support rows, not {k}")
     kind = faiss.METRIC_INNER_PRODUCT if metric == "inner_product" else faiss.METRIC_L2
@@ -61,6 +62,8 @@ def build_hnsw(support: Tensor, metric: Metric) -> Tensor:
 
     Built by one thread: the links depend on the order of insertion, and so would the results.
     """
+    import faiss  # only where neighbours are searched: most evaluations need none
+
     kind = faiss.METRIC_INNER_PRODUCT if metric == "inner_product" else faiss.METRIC_L2
     index = faiss.IndexHNSWFlat(support.shape[1], HNSW_LINKS, kind)
     index.hnsw.efConstruction = HNSW_CONSTRUCTION
@@ -70,9 +73,11 @@ def build_hnsw(support: Tensor, metric: Metric) -> Tensor:
 
 
 def search_hnsw(index_bytes: Tensor, query: Tensor, k: int) -> Tensor:
-    """Rows (B, k) found by the index, nearest first; the search looks at max(64, 2k) candidates."""
+    """Rows (B, k) found by the index, nearest first; -1 where it finds fewer than k (many equal rows)."""
+    import faiss  # only where neighbours are searched: most evaluations need none
+
     index: Any = faiss.deserialize_index(index_bytes.numpy())
-    index.hnsw.efSearch = max(64, 2 * k)
+    index.hnsw.efSearch = max(64, 2 * k)  # candidates that the search looks at
     faiss.omp_set_num_threads(torch.get_num_threads())
     return torch.from_numpy(index.search(_array(query), k)[1])
 

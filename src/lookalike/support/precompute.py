@@ -6,6 +6,7 @@ Queries pass the backbone once; every inference mode reads the result.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -73,4 +74,5 @@ def embed(classifier: Classifier, images: DeviceImages) -> Embedded:
 
 def _origin(run: RunSpec, data: PreparedData) -> dict[str, str]:
     settings = {key: value for key, value in run.settings.items() if key not in ("modes", "explain")}
-    return origin_of(run.weights, data.hash, {**settings, "size": run.size, "seed": run.seed})
+    weights = run.weights or Path(run.settings["backbone"]["weights"])
+    return origin_of(weights, data.hash, {**settings, "size": run.size, "seed": run.seed})

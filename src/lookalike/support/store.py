@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lookalike.errors import LookalikeError
-from lookalike.files import digest, sha256, writing
+from lookalike.files import digest, sha256, write_text
+from lookalike.tensors import write_tensors
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], origin: dict[str, str]) -> None:
@@ -18,14 +18,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], origin: dict[str, str])
 
     Beside it goes `<path>.sha256`, so that a damaged file is noticed and not computed with.
     """
-    with writing(path) as temporary:
-        save_file(
-            {name: value.detach().contiguous().cpu() for name, value in tensors.items()},
-            temporary,
-            {"origin": json.dumps(origin, sort_keys=True)},
-        )
-    with writing(path.with_suffix(".sha256")) as temporary:
-        temporary.write_text(sha256(path) + "\n")
+    write_tensors(path, tensors, {"origin": json.dumps(origin, sort_keys=True)})
+    write_text(path.with_suffix(".sha256"), sha256(path) + "\n")
 
 
 def load_tensors(path: Path, origin: dict[str, str]) -> dict[str, Tensor]:
@@ -59,10 +53,16 @@ def load_tensors(path: Path, origin: dict[str, str]) -> dict[str, Tensor]:
         raise LookalikeError(f"support store {path} cannot be read ({error}); {again}.") from None
 
 
-def origin_of(weights: Path | None, data_hash: str, settings: dict[str, object]) -> dict[str, str]:
-    """The hashes that tie a store to weights, data and settings."""
+def origin_of(weights: Path, data_hash: str, settings: dict[str, object]) -> dict[str, str]:
+    """The hashes that tie a store to weights, data and settings.
+
+    Raises:
+        LookalikeError: the weights file is missing.
+    """
+    if not weights.exists():
+        raise LookalikeError(f"{weights} is missing; run the stage that writes it, or put the file there.")
     return {
-        "weights": sha256(weights) if weights is not None else "pretrained",
+        "weights": sha256(weights),
         "data": data_hash,
         "settings": digest(settings),
     }

@@ -17,7 +17,10 @@ log = logging.getLogger(__name__)
 def save_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
     """Write the state (tensors, numbers, text, lists and dicts of them) under the run's key."""
     with writing(path) as temporary:
-        torch.save({"key": key, **state}, temporary)
+        try:
+            torch.save({"key": key, **state}, temporary)
+        except RuntimeError as error:  # what torch's writer makes of a full disk
+            raise OSError(str(error).splitlines()[0]) from error
 
 
 def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:

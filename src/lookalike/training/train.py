@@ -17,18 +17,18 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import save_file
 
 from lookalike.data.images import DeviceImages
 from lookalike.data.prepared import PreparedData
 from lookalike.determinism import generator, pin_arithmetic
 from lookalike.errors import LookalikeError
-from lookalike.files import digest, write_text, writing
+from lookalike.files import digest, write_text
 from lookalike.methods.base import Batch
 from lookalike.methods.build import build_classifier
 from lookalike.plan import RunSpec
 from lookalike.settings import TrainingSettings
 from lookalike.stages import stage_code
+from lookalike.tensors import write_tensors
 from lookalike.tracking.record import write_record
 from lookalike.training.checkpoint import load_checkpoint, save_checkpoint
 from lookalike.training.schedules import learning_rate
@@ -108,8 +108,7 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
         )
 
     _run_steps(run, settings, pool, fabric, network, optimizer, progress, save, on_epoch)
-    with writing(run.folder / "model.safetensors") as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in classifier.state_dict().items()}, temporary)
+    write_tensors(run.folder / "model.safetensors", classifier.state_dict())
     assert progress.history is not None
     write_text(run.folder / "history.csv", as_csv(progress.history))
     write_record(
@@ -160,7 +159,8 @@ def _run_steps(
         rate = learning_rate(settings, progress.step, steps_per_epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss, log_probs = network.training_loss(batch)
+        with fabric.autocast():  # a marked method of a single device does not get it from Fabric
+            loss, log_probs = network.training_loss(batch)
         fabric.backward(loss)
         if settings.clip_gradient is not None:
             fabric.clip_gradients(network, optimizer, max_norm=settings.clip_gradient, error_if_nonfinite=False)
@@ -189,13 +189,20 @@ def _run_steps(
             )
             progress.loss, progress.correct, progress.seen = 0.0, 0, 0
             sums.zero_()
-        if saving and all(bool(torch.isfinite(value).all()) for value in network.parameters()):
+        if saving and _all_finite(network):
             progress.seconds += now - since
             since = saved = now
             save()
         if ended:
             on_epoch(progress)
+    if not _all_finite(network):
+        _stop_at_bad_step(run, total - 1, total, settings.epochs - 1, settings)
     progress.seconds += time.perf_counter() - since
+
+
+def _all_finite(network: torch.nn.Module) -> bool:
+    """Whether weights and running statistics are numbers; a step whose loss still was can have spoilt them."""
+    return all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
 
 
 def _stop_at_bad_step(run: RunSpec, step: int, total: int, epoch: int, settings: TrainingSettings) -> None:

@@ -7,12 +7,12 @@ inference uses the training subset in one of several modes (`MODES`).
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from lookalike.backbones.base import Backbone
@@ -35,6 +35,9 @@ UPSTREAM_FLOOR = 1e-12
 SHOWN_BY_WEIGHT, SHOWN_BY_INFLUENCE = 10, 5
 QUERIES_PER_BLOCK = 256
 STREAMED_ROWS, STREAM_BLOCK = 1 << 16, 2048  # larger supports are walked in blocks: memory stays at 2 MB
+
+
+Explained = Literal["full", "closest_cluster", "knn", "hnsw", "random"]
 
 
 class Episodes(BaseSettings):
@@ -64,7 +67,7 @@ class Settings(TrainedSettings):
 
     method: Literal["nw"]
     modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = MODES
-    explain: tuple[Literal["random", "full", "closest_cluster", "knn", "hnsw"], ...] = ("full",)
+    explain: tuple[Explained, ...] = ("full",)
     kernel: Kernel = "euclidean"
     temperature: Annotated[float, Field(gt=0)] = 1.0
     learn_temperature: bool = False
@@ -74,6 +77,14 @@ class Settings(TrainedSettings):
     compat: Literal["corrected", "upstream"] = Field(
         "corrected", description="`upstream` reproduces the authors' code, defects included; docs/reference/nw.md."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _explain_what_is_evaluated(cls, entry: Any) -> Any:
+        """Without `explain`: the first of full, closest_cluster, knn, hnsw, random among the modes."""
+        if isinstance(entry, dict) and "explain" not in entry and isinstance(entry.get("modes"), (list, tuple)):
+            entry = {**entry, "explain": [mode for mode in get_args(Explained) if mode in entry["modes"]][:1]}
+        return entry
 
 
 class Model(Classifier):
@@ -111,13 +122,20 @@ class Model(Classifier):
             episodes.exclude_queries and not self.upstream,
             pool.environments if episodes.environment == "single" else None,
         )
+        batch_size = self.settings.training.batch_size
+        if self.upstream and episodes.n_way is not None and episodes.n_way < batch_size:
+            raise LookalikeError(
+                f"compat: upstream needs episodes.n_way of at least training.batch_size, but {episodes.n_way} is less "
+                f"than {batch_size}; write training: {{batch_size: {episodes.n_way}}} or less."
+            )
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean negative log-likelihood of the queries under one support shared by the batch.
 
         Queries and support pass the backbone together, queries first, so that batch statistics are
-        shared. Queries whose class the support lacks (a single environment) carry no information
-        and are left out; the original adds a constant for them.
+        shared. A query never sees its own image. Queries whose class has no other row (a single
+        environment, a batch as large as the subset) carry no information and are left out; the original adds
+        a constant for them.
         """
         if self._sampler is None:
             self.check_training(batch.pool)
@@ -125,8 +143,13 @@ class Model(Classifier):
         support = batch.pool.take(rows, batch.generators["augment"])
         features = self.embed(torch.cat([batch.images, support]))
         labels = batch.pool.labels[rows]
-        log_probs = self.head(features[: len(batch.labels)], features[len(batch.labels) :], labels)
-        kept = torch.isin(batch.labels, labels)
+        scores = self.head.scores(features[: len(batch.labels)], features[len(batch.labels) :])
+        usable = torch.ones_like(scores, dtype=torch.bool)
+        if self.settings.episodes.exclude_queries and not self.upstream:
+            usable = batch.rows[:, None] != rows
+            scores = scores.masked_fill(~usable, -math.inf)
+        log_probs = self.head.from_scores(scores, labels)
+        kept = ((batch.labels[:, None] == labels) & usable).any(1)
         if self.upstream or bool(kept.all()):
             return F.nll_loss(log_probs, batch.labels), log_probs
         log_probs = log_probs.clamp_min(math.log(UPSTREAM_FLOOR))
@@ -193,7 +216,9 @@ class Model(Classifier):
 
     def _support_of(self, rows: Tensor | slice) -> Support:
         """Some rows of the full support; unequal classes are corrected for by their size."""
-        features, labels = self._tensors["features"][rows], self._tensors["labels"][rows]
+        return self._balanced(self._tensors["features"][rows], self._tensors["labels"][rows])
+
+    def _balanced(self, features: Tensor, labels: Tensor) -> Support:
         sizes = torch.bincount(labels, minlength=self.n_classes)
         sizes = sizes[sizes > 0]
         balanced = self.upstream or bool((sizes == sizes[0]).all())
@@ -216,9 +241,14 @@ class Model(Classifier):
                 f"inference.n_neighbors is {k} but the support has {rows} rows; write n_neighbors: {rows} or less."
             )
         queries = self._search_space(features)
+        found = torch.full((len(features), k), -1)
         if mode == "hnsw":
-            return search_hnsw(self._tensors["hnsw"], queries, k)
-        return nearest(queries, self._search_space(self._tensors["features"]), k, self._metric())[1]
+            found = search_hnsw(self._tensors["hnsw"], queries, k)
+        exact = (found < 0).any(1)  # all of mode knn, and what the graph did not reach
+        if bool(exact.any()):
+            space = self._search_space(self._tensors["features"])
+            found[exact] = nearest(queries[exact], space, k, self._metric())[1]
+        return found
 
     # Inference ------------------------------------------------------------------------------------
 
@@ -240,7 +270,7 @@ class Model(Classifier):
         if mode in ("random", "closest_cluster"):
             return self.head(features, self._support_of(self._shared_rows(mode)))
         if mode == "cluster":
-            return self.head(features, Support.of(self._tensors["centroids"], self._tensors["centroid_labels"]))
+            return self.head(features, self._balanced(self._tensors["centroids"], self._tensors["centroid_labels"]))
         if mode == "ensemble":
             environments = self._tensors["environments"]
             parts = [self._support_of(environments == value) for value in environments.unique()]
@@ -250,9 +280,13 @@ class Model(Classifier):
             rows = self.neighbours(features, mode)
             if self.upstream:  # the original joins the neighbours of all queries of a batch
                 rows = rows.flatten().expand(len(features), -1)
-            own = self._tensors["features"][rows], self._tensors["labels"][rows]  # (B, k, D), (B, k)
-            return self.head(features, *own)
+            return self.head.from_scores(self._scores_of(features, rows), self._tensors["labels"][rows])
         raise LookalikeError(f"mode {mode!r} is unknown; nw has {', '.join(MODES)}.")
+
+    def _scores_of(self, features: Tensor, rows: Tensor) -> Tensor:
+        """(B, k) scores of each query's own rows (B, k), class sizes corrected for as in mode full."""
+        scores = self.head.scores(features, self._tensors["features"][rows])
+        return scores if self._full.log_prior is None else scores + self._full.log_prior[rows]
 
     def _shared_rows(self, mode: str) -> Tensor:
         """Rows of the full support that a mode shares between all queries."""
@@ -274,7 +308,7 @@ class Model(Classifier):
         features = queries.features.cpu()
         if mode in ("knn", "hnsw"):
             rows = self.neighbours(features, mode)
-            weights = self.head.weights(features, self._tensors["features"][rows])
+            weights = self._scores_of(features, rows).softmax(1)
         elif mode in ("full", "random", "closest_cluster"):
             shared = self._shared_rows(mode)
             weights = self.head.weights(features, self._support_of(shared))

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from lookalike.errors import LookalikeError
 
+EMPTY = -2.0  # key of a table entry that holds no image; real keys are at least -1
+
 
 class SupportSampler:
     """Draws class-balanced supports from a training subset, without a loop over classes.
@@ -35,6 +37,10 @@ class SupportSampler:
         exclude_queries: bool = True,
         environments: Tensor | None = None,
     ) -> None:
+        if n_way is not None and n_way > n_classes:
+            raise LookalikeError(
+                f"episodes.n_way is {n_way}, but there are {n_classes} classes; write n_way: {n_classes}."
+            )
         self.n_classes, self.n_shot, self.n_way = n_classes, n_shot, n_way
         self.exclude_queries = exclude_queries
         self.labels = labels
@@ -68,8 +74,8 @@ class SupportSampler:
     def draw(self, query_rows: Tensor, made: torch.Generator) -> Tensor:
         """Rows (n,) of one support for the whole batch, ordered by class.
 
-        Every class of the support gives `n_shot` different rows, or fewer where the exclusion of the
-        queries leaves fewer.
+        Every class of the support gives `n_shot` different rows. With `exclude_queries` the images of the
+        batch are drawn only where a class has too few others; the loss then hides them from their own query.
 
         Args:
             query_rows: (B,) rows of the queries.
@@ -88,12 +94,12 @@ class SupportSampler:
             needed = int((key >= 1).sum())
             table = table[key.topk(max(self.n_way, needed)).indices.sort().values]
         keys = torch.rand(table.shape, generator=made, device=device)
-        keys[table < 0] = -1
+        keys[table < 0] = EMPTY
         if self.exclude_queries:
-            keys[torch.isin(table, query_rows)] = -1
+            keys -= torch.isin(table, query_rows).float()  # only where a class has no other image left
         values, columns = keys.topk(min(self.n_shot, table.shape[1]), dim=1)
         rows = table.gather(1, columns)
-        return rows[values >= 0]
+        return rows[values > EMPTY]
 
 
 def upstream_draw(
