@@ -123,7 +123,7 @@ def test_story(checkout: Checkout) -> None:
 
     # Another study on the same data leaves this one alone.
     checkout.write({**STUDY, "name": "other", "seeds": [5]})
-    assert checkout.run("data") == ["data"]
+    assert checkout.run("data") == []
     checkout.write(STUDY)
     assert checkout.run() == []
 

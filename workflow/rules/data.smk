@@ -1,3 +1,4 @@
+# No plan among the parameters: a data set is the same for every study, and another study must not prepare it anew.
 rule prepare_data:
     output:
         manifest="<data>/{dataset}/manifest.json",
@@ -11,10 +12,8 @@ rule prepare_data:
         mem_mb=1000,
         runtime=10,
     params:
-        # No plan: a data set is the same for every study, and another study must not prepare it anew.
-        into=str(PLAN.root / "data"),
         data=data_version,
     message:
         "Prepare data set {wildcards.dataset}"
     shell:
-        "lookalike prepare-data {wildcards.dataset} --into {params.into}"
+        "lookalike prepare-data {wildcards.dataset}"

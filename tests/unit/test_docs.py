@@ -1,0 +1,63 @@
+"""The docs are true: their code runs, their links lead somewhere, their commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lookalike.backbones.small_cnn import SmallCNN
+from lookalike.cli import app
+from lookalike.methods.base import Batch, Embedded
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_commands(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    known = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
+    for verb in re.findall(r"(?:^    |`)lookalike ([a-z-]+)", text, re.MULTILINE):
+        assert verb in known, f"{page.name} names `lookalike {verb}`"
+    for target in re.findall(r"`make ([a-z]+)`", text):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"make {target}"
+
+
+def test_every_verb_has_help() -> None:
+    for command in app.registered_commands:
+        name = command.callback.__name__.replace("_", "-")
+        assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+
+
+def test_the_method_of_the_guide_works() -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/how-to/own-method.md").read_text(), re.DOTALL)[1]
+    module: dict = {"__name__": "ncm"}
+    exec(compile(code, "own-method.md", "exec"), module)
+    module["Settings"].model_rebuild(_types_namespace=module)
+    settings = module["Settings"].model_validate({"method": "ncm"})
+    model = module["Model"](settings, SmallCNN((1, 8, 8)), 3)
+    images, labels = torch.randn(12, 1, 8, 8), torch.arange(3).repeat(4)
+    loss, log_probs = model.training_loss(Batch(images, labels, torch.arange(12), None, {}))
+    loss.backward()
+    assert log_probs.shape == (12, 3)
+    with torch.no_grad():
+        features = model.embed(images)
+        model.build_support(Embedded(features, labels, labels * 0, torch.arange(12)), 0)
+        model.load_support(model.support_tensors())
+        assert model.predict(features, "mean").log_probs.shape == (12, 3)
+
+
+def test_the_readmes_snippet_runs() -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    names = {
+        "query_features": torch.randn(4, 6),
+        "support_features": torch.randn(20, 6),
+        "support_labels": torch.arange(20) % 10,
+    }
+    exec(code, names)
+    assert names["log_probs"].shape == (4, 10)
+    assert names["weights"].shape == (4, 20)
