@@ -25,5 +25,5 @@ def pin_arithmetic(threads: int) -> None:
 
 
 def best_device() -> torch.device:
-    """The accelerator, where there is one; without waiting for Fabric's import, as inference needs no more."""
+    """The first CUDA device, else the CPU: what training, embedding and their records mean by device."""
     return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")

@@ -17,7 +17,6 @@ from lookalike.plan import Plan
 from lookalike.settings import Settings
 
 VERSION = 1
-SCHEMA_PATH = Path("workflow/schemas/study.schema.json")
 RESERVED = ("data", "tracking", "benchmarks")
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 # One settings class a method, told apart by the key `method`; a new registry line joins by itself.

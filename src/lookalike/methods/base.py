@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from pydantic import Field, model_validator
@@ -125,8 +125,6 @@ class Classifier(nn.Module, ABC):
         backbone: the network, already loaded where it is frozen.
         n_classes: number of classes C.
     """
-
-    trained: ClassVar[bool] = True
 
     def __init__(self, settings: MethodSettings, backbone: Backbone, n_classes: int) -> None:
         super().__init__()

@@ -45,8 +45,6 @@ def vote(labels: Tensor, n_classes: int) -> Tensor:
 class Model(Classifier):
     """Majority vote of the nearest training images."""
 
-    trained = False
-
     def __init__(self, settings: Settings, backbone: Backbone, n_classes: int) -> None:
         super().__init__(settings, backbone, n_classes)
         self.voters = settings.inference.voters

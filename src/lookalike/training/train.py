@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 
 from lookalike.data.images import DeviceImages
 from lookalike.data.prepared import PreparedData
-from lookalike.determinism import generator, pin_arithmetic
+from lookalike.determinism import best_device, generator, pin_arithmetic
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, write_text
 from lookalike.methods.base import Batch
@@ -75,7 +75,7 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
     pin_arithmetic(run.plan.threads)
     data = PreparedData(run.data_folder)
     settings = TrainingSettings.model_validate(run.settings["training"])
-    fabric = Fabric(accelerator="auto", devices=1, precision=settings.precision)
+    fabric = Fabric(accelerator=best_device().type, devices=1, precision=settings.precision)
     rows = data.subset(run.size if run.size == "all" else int(run.size), run.subset_seed)
     pool = DeviceImages(data, rows, fabric.device, settings.crop_padding, settings.flip)
     classifier = build_classifier(run, data)
