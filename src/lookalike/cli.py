@@ -85,7 +85,11 @@ def prepare_data(
 ) -> None:
     """Bring data sets, which all studies share, into their on-disk form."""
     from lookalike.data.prepare import prepare_data as prepare
+    from lookalike.data.registry import DATA_SETS
 
+    for name in datasets:
+        if name not in DATA_SETS:
+            raise LookalikeError(f"data set {name!r} is unknown; there are {', '.join(DATA_SETS)}.")
     work = Work("prepare_data")
     for name in datasets:
         folder = into / name

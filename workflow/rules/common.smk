@@ -16,7 +16,8 @@ from lookalike.stages import stage_code
 from lookalike.study import check_study
 
 # The file that messages name; with --config alone it is still config.yaml that is wrong.
-STUDY_FILE = os.path.relpath((workflow.overwrite_configfiles or ["config.yaml"])[-1])
+STUDY_FILE = str((workflow.overwrite_configfiles or ["config.yaml"])[-1])
+STUDY_FILE = STUDY_FILE.removeprefix(os.getcwd() + os.sep)
 try:
     PLAN = check_study(config, STUDY_FILE).plan()
 except LookalikeError as error:
