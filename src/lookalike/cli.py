@@ -81,7 +81,6 @@ def plan(study: Annotated[Path, typer.Argument(help="A study's YAML.")] = Path("
 @app.command()
 def prepare_data(
     datasets: Annotated[list[str], typer.Argument(help="Names of the registry.")],
-    into: Annotated[Path, typer.Option(help="Folder of the prepared data sets.")] = Path("results/data"),
 ) -> None:
     """Bring data sets, which all studies share, into their on-disk form."""
     from lookalike.data.prepare import prepare_data as prepare
@@ -92,7 +91,7 @@ def prepare_data(
             raise LookalikeError(f"data set {name!r} is unknown; there are {', '.join(DATA_SETS)}.")
     work = Work("prepare_data")
     for name in datasets:
-        folder = into / name
+        folder = Path("results/data") / name
         work.do(name, folder / "logs" / "prepare_data.log", lambda n=name, f=folder: prepare(n, f))  # type: ignore[misc]
     work.end()
 
@@ -114,7 +113,8 @@ def _train(run: RunSpec, train_run: Callable[..., None], bar: bool | None) -> st
     from rich.progress import Progress as Bars
 
     if not run.trained:
-        raise LookalikeError(f"{run.id} trains nothing; its network comes from {run.settings['backbone_from']}.")
+        source = run.source.id if run.source else run.settings["backbone"]["weights"]
+        raise LookalikeError(f"{run.id} trains nothing; its network comes from {source}.")
     from lookalike.tracking.live import LiveTracker
 
     tracker = LiveTracker(run)

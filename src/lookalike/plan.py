@@ -52,6 +52,12 @@ class RunSpec:
         return {key: value for key, value in self.settings.items() if key not in INFERENCE_KEYS}
 
     @property
+    def inference_settings(self) -> dict[str, Any]:
+        """What support and inference read besides the weights."""
+        left_out = ("training", "modes", "explain")
+        return {key: value for key, value in self.settings.items() if key not in left_out}
+
+    @property
     def trained(self) -> bool:
         """Whether the run trains a network of its own."""
         return "training" in self.settings
@@ -180,8 +186,14 @@ class Plan:
         Raises:
             LookalikeError: the study has no such run.
         """
-        for run in self.runs():
-            if run.id == name:
+        parts = name.split("/")
+        if len(parts) == 4 and parts[3].removeprefix("seed").isdecimal():
+            dataset, model, size, seed = parts
+            run = RunSpec(self, dataset, model, size, int(seed.removeprefix("seed")))
+            axes = (self.datasets, self.models, self.sizes, self.seeds)
+            if run.id == name and all(
+                part in axis for part, axis in zip((dataset, model, size, run.seed), axes, strict=True)
+            ):
                 return run
         raise LookalikeError(f"{self.path} has no run {name!r}; `lookalike plan` lists them.")
 

@@ -37,8 +37,13 @@ def code_hash(modules: Iterable[str]) -> str:
     Args:
         modules: dotted names within `lookalike`.
     """
+    return _hash_of(tuple(modules))
+
+
+@cache  # every job of the workflow asks, for one of a few combinations
+def _hash_of(modules: tuple[str, ...]) -> str:
     hashed = hashlib.sha256()
-    for name in sorted(_closure(tuple(modules))):
+    for name in sorted(_closure(modules)):
         hashed.update(f"{name}\n{_normalised(name)}\n".encode())
     return hashed.hexdigest()[:12]
 

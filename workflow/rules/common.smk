@@ -86,12 +86,7 @@ def training_settings(wildcards):
 
 def inference_settings(wildcards):
     """What support and inference read besides the weights."""
-    settings = run_of(wildcards).settings
-    return {
-        key: value
-        for key, value in settings.items()
-        if key not in ("training", "modes", "explain")
-    }
+    return run_of(wildcards).inference_settings
 
 
 def code_of(stage):

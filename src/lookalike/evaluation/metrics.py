@@ -72,7 +72,7 @@ def summarise(
         "top5": float((rank < 5).mean()),
         "ece": ece(confidence, correct),
         "adaptive_ece": adaptive_ece(confidence, correct),
-        "nll": float(-np.maximum(log_prob, np.where(np.isinf(log_prob), np.log(ZERO_PROBABILITY), log_prob)).mean()),
+        "nll": float(-np.where(np.isinf(log_prob), np.log(ZERO_PROBABILITY), log_prob).mean()),
         "brier": float(brier.mean()),
         "n": len(correct),
     }

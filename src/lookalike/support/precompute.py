@@ -73,6 +73,5 @@ def embed(classifier: Classifier, images: DeviceImages) -> Embedded:
 
 
 def _origin(run: RunSpec, data: PreparedData) -> dict[str, str]:
-    settings = {key: value for key, value in run.settings.items() if key not in ("modes", "explain")}
     weights = run.weights or Path(run.settings["backbone"]["weights"])
-    return origin_of(weights, data.hash, {**settings, "size": run.size, "seed": run.seed})
+    return origin_of(weights, data.hash, {**run.inference_settings, "size": run.size, "seed": run.seed})
