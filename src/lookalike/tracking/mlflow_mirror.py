@@ -77,9 +77,7 @@ class Mirror:
             self.experiment: str = (
                 found.experiment_id
                 if found
-                else self.client.create_experiment(
-                    plan.study, None if "://" in uri and "sqlite" not in uri else artifacts
-                )
+                else self.client.create_experiment(plan.study, artifacts if uri.startswith("sqlite") else None)
             )
             parents = self._search("tags.`lookalike.kind` = 'study'")
             self.parent: str = (
