@@ -47,7 +47,7 @@ rule plan:
 
 rule data:
     input:
-        expand("<data>/{dataset}/manifest.json", dataset=PLAN.datasets),
+        [str(PLAN.data_folder(name) / "manifest.json") for name in PLAN.datasets],
     localrule: True
 
 
@@ -67,6 +67,11 @@ rule report:
     input:
         "<study>/report.html",
     localrule: True
+
+
+# Nothing runs for hours to end at data that a person must fetch.
+onstart:
+    stop_at_missing_data()
 
 
 # What did finish is mirrored too, and what was killed is marked.

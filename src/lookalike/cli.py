@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from lookalike.cli_data import data_app
 from lookalike.errors import LookalikeError
 from lookalike.plan import Plan, RunSpec
 from lookalike.reporting.names import figure_names, table_names
+from lookalike.work import Work
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(data_app, name="data")
 PlanFile = Annotated[Path, typer.Argument(help="results/<study>/plan.json, or the study's YAML.")]
 Runs = Annotated[list[str], typer.Argument(help="Runs such as digits/nw/all/seed0.")]
 Modes = Annotated[list[str], typer.Option("--mode", help="Inference mode; may be repeated.")]
@@ -35,65 +36,12 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
-class Work:
-    """Runs the items of a stage one after the other; a failed one does not stop the others."""
-
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
-        self.failed = 0
-
-    def do(self, name: str, log: Path, action: Callable[[], str | None]) -> None:
-        """Do one item: traceback to its log, one sentence to the terminal."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(log, mode="a")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger = logging.getLogger()
-        logger.addHandler(handler)
-        started = time.perf_counter()
-        try:
-            said = action()
-            text = f"{self.stage} {name}: {said or 'done'} in {time.perf_counter() - started:.1f} s"
-            logging.getLogger("lookalike").info(text)
-            typer.echo(text)
-        except Exception as error:
-            self.failed += 1
-            logger.error(traceback.format_exc())
-            reason = str(error) if isinstance(error, LookalikeError) else f"{type(error).__name__}: {error}"
-            typer.echo(f"error: {self.stage} {name}: {reason}\n       log: {log}", err=True)
-        finally:
-            logger.removeHandler(handler)
-            handler.close()
-
-    def end(self) -> None:
-        """Exit with 1 where an item failed."""
-        if self.failed:
-            raise typer.Exit(1)
-
-
 @app.command()
 def plan(study: Annotated[Path, typer.Argument(help="A study's YAML.")] = Path("config.yaml")) -> None:
     """Show what a study will do: runs, jobs, what is done or out of date and why, time, disk, data."""
     from lookalike.forecast import show_plan
 
     show_plan(study, read_plan(study))
-
-
-@app.command()
-def prepare_data(
-    datasets: Annotated[list[str], typer.Argument(help="Names of the registry.")],
-) -> None:
-    """Bring data sets, which all studies share, into their on-disk form."""
-    from lookalike.data.prepare import prepare_data as prepare
-    from lookalike.data.registry import DATA_SETS
-
-    for name in datasets:
-        if name not in DATA_SETS:
-            raise LookalikeError(f"data set {name!r} is unknown; there are {', '.join(DATA_SETS)}.")
-    work = Work("prepare_data")
-    for name in datasets:
-        folder = Path("results/data") / name
-        work.do(name, folder / "logs" / "prepare_data.log", lambda n=name, f=folder: prepare(n, f))  # type: ignore[misc]
-    work.end()
 
 
 @app.command()

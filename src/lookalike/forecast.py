@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import statistics
 import subprocess
@@ -10,16 +11,22 @@ import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from lookalike.data.download import RECORD, is_fetched, obstacle
 from lookalike.data.registry import DATA_SETS
+from lookalike.data.settings import settings_class
+from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
 from lookalike.plan import Plan
 from lookalike.reporting.names import figure_names, figure_paths, shown_explanations, table_names, table_paths
 
 SHOWN_RUNS = 30
+CACHED_BYTES = 256 * 341 * 3  # a decoded photograph of ratio 4:3, shorter side 256
 REASONS = {
     "missing": "not made yet",
     "params changed": "settings or code changed",
@@ -65,8 +72,11 @@ def list_jobs(plan: Plan) -> list[Job]:
             study / "benchmarks" / "init_tracking.tsv",
         )
     ]
-    for name in plan.datasets:
-        folder = plan.data_folder(name)
+    for source in study_sources(plan):
+        if DATA_SETS[source].files:
+            folder = downloads() / source
+            jobs.append(Job("fetch_data", folder / RECORD, folder / "benchmarks" / "fetch_data.tsv"))
+    for folder in dict.fromkeys(map(plan.data_folder, plan.datasets)):
         jobs.append(Job("prepare_data", folder / "manifest.json", folder / "benchmarks" / "prepare_data.tsv"))
     runs = list(plan.runs())
     for run in runs:
@@ -170,13 +180,55 @@ def show_plan(study: Path, plan: Plan) -> None:
     else:
         more = f"; no recorded time yet for {', '.join(unknown)}" if unknown else ""
         console.print(f"time: about {sum(known) / cores:.0f} s on {cores} cores{more}")
-    data = sum(DATA_SETS[name].prepared_bytes for name in plan.datasets)
-    console.print(f"disk: {data / 1e6:.1f} MB of prepared images; {_size(plan.folder) / 1e6:.1f} MB of results so far")
-    by_hand = [name for name in plan.datasets if DATA_SETS[name].manual]
-    console.print(f"data to fetch by hand: {', '.join(by_hand) or 'none'}")
+    data = sum(prepared_bytes(settings) for settings in plan.datasets.values())
+    console.print(f"disk: {data / 1e6:,.1f} MB of prepared images; {_size(plan.folder) / 1e6:.1f} MB of results so far")
+    _show_data(console, plan)
     shown = [run.id for run in runs[:SHOWN_RUNS]]
     more = f"\n  and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
     console.print("runs:\n  " + "\n  ".join(shown) + more, highlight=False)
+
+
+def _show_data(console: Console, plan: Plan) -> None:
+    """What must be fetched, and what keeps it from being fetched."""
+    lacking = [name for name in study_sources(plan) if not is_fetched(name)]
+    if not lacking:
+        console.print("data: all is here")
+        return
+    for name in lacking:
+        size = DATA_SETS[name].download_bytes
+        amount = f"{size / 1e6:,.1f} MB" if size else "unknown size"
+        console.print(f"data to fetch: {name}, {amount}, {DATA_SETS[name].licence}", highlight=False)
+    for message in obstacles(plan):
+        console.print(f"[bold]nothing can run yet:[/bold] {escape(message)}", highlight=False)
+
+
+def study_sources(plan: Plan) -> list[str]:
+    """Registry names of a study's data sets, each once."""
+    return list(dict.fromkeys(settings["source"] for settings in plan.datasets.values()))
+
+
+def obstacles(plan: Plan) -> list[str]:
+    """What a person must do about data before the study can run: one sentence each."""
+    prepared = {s["source"] for name, s in plan.datasets.items() if (plan.data_folder(name) / "manifest.json").exists()}
+    found = [obstacle(name) for name in study_sources(plan) if name not in prepared]
+    for name, settings in plan.datasets.items():
+        path = settings.get("path")
+        if path is not None and not Path(path).exists():
+            found.append(
+                f"data set {name}: path {path} is missing; give a folder with train/ and test/, or a CSV file."
+            )
+    return [message for message in found if message]
+
+
+def prepared_bytes(settings: dict[str, Any]) -> int:
+    """Expected size of a prepared data set; 0 where only the user's files tell."""
+    row = DATA_SETS[settings["source"]]
+    kept = settings_class(settings["source"]).model_validate({k: v for k, v in settings.items() if k != "prepared"})
+    count = sum(kept.source_counts().values())
+    if row.form == "files":
+        return row.download_bytes if not getattr(kept, "cache", False) else count * CACHED_BYTES
+    side = getattr(kept, "size", None)
+    return count * (3 * side**2 if side else math.prod(row.image_shape or ()))
 
 
 def _size(folder: Path) -> int:

@@ -11,8 +11,13 @@ from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json, write_json
 from lookalike.seeds import derive_seed
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 INFERENCE_KEYS = ("modes", "explain", "inference")  # settings that training does not read
+
+
+def is_unchanged(evaluation_set: str) -> bool:
+    """Whether an evaluation set shows its images as they are; only those are explained in pictures."""
+    return "-" not in evaluation_set
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,12 @@ class RunSpec:
     def data_folder(self) -> Path:
         """The prepared data set."""
         return self.plan.data_folder(self.dataset)
+
+    @property
+    def data_settings(self) -> dict[str, Any]:
+        """The data set's entry of the study, all defaults filled in."""
+        settings = self.plan.datasets[self.dataset]
+        return {key: value for key, value in settings.items() if key != "prepared"}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -123,7 +134,8 @@ class Plan:
         study: its name, and its folder's.
         title: for reports.
         seed: the study's seed.
-        datasets, sizes, seeds, evaluation_sets: axes of the grid.
+        datasets: name -> settings, and `prepared`, the folder below results/data.
+        sizes, seeds, evaluation_sets: axes of the grid.
         models: name -> settings.
         baseline: model that paired comparisons refer to.
         explained_queries: queries a run explains.
@@ -134,7 +146,7 @@ class Plan:
     study: str
     title: str
     seed: int
-    datasets: list[str]
+    datasets: dict[str, dict[str, Any]]
     models: dict[str, dict[str, Any]]
     sizes: list[str]
     seeds: list[int]
@@ -155,8 +167,8 @@ class Plan:
         return self.folder / "plan.json"
 
     def data_folder(self, dataset: str) -> Path:
-        """results/data/<data set>, shared by all studies."""
-        return self.root / "data" / dataset
+        """results/data/<prepared form>, shared by all studies."""
+        return self.root / "data" / str(self.datasets[dataset]["prepared"])
 
     def runs(self) -> Iterator[RunSpec]:
         """All runs, in the order of the study."""
@@ -177,7 +189,7 @@ class Plan:
         """All evaluations that leave explanation records."""
         for run in self.runs():
             for mode in run.settings["explain"]:
-                for split in self.evaluation_sets:
+                for split in filter(is_unchanged, self.evaluation_sets):
                     yield Evaluation(run, mode, split)
 
     def run(self, name: str) -> RunSpec:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
 
 class Settings(BaseModel):
     """Base of every settings class: unknown keys are errors, values never change."""
@@ -39,6 +41,9 @@ class TrainingSettings(Settings):
     clip_gradient: Annotated[float, Field(gt=0)] | None = Field(None, description="Largest gradient norm.")
     crop_padding: Annotated[int, Field(ge=0)] = Field(0, description="Random crop after padding by so many pixels.")
     flip: bool = Field(False, description="Random horizontal flip.")
+    resized_crop: tuple[Share, Share] | None = Field(
+        None, description="Photographs: random crop of so large a share of the area, resized; usually [0.08, 1]."
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         60, description="Seconds between checkpoints; 0 writes one after every step."
@@ -48,6 +53,8 @@ class TrainingSettings(Settings):
     def _milestones_fit(self) -> TrainingSettings:
         if self.schedule == "multistep" and not self.milestones:
             raise ValueError("schedule multistep needs milestones, e.g. milestones: [100, 150]")
+        if self.resized_crop is not None and self.resized_crop[0] > self.resized_crop[1]:
+            raise ValueError("resized_crop must rise, e.g. resized_crop: [0.08, 1]")
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must rise, e.g. milestones: [100, 150]")
         return self

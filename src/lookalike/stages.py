@@ -10,7 +10,9 @@ from lookalike.methods.registry import METHODS
 from lookalike.provenance import code_hash
 
 STAGES = {
+    "fetch_data": "lookalike.data.download",
     "prepare_data": "lookalike.data.prepare",
+    "filter_data": "lookalike.data.filters",
     "train": "lookalike.training.train",
     "precompute_support": "lookalike.support.precompute",
     "evaluate": "lookalike.evaluation.evaluate",
@@ -28,7 +30,7 @@ def stage_code(stage: str, settings: dict[str, Any] | None = None, dataset: str 
     Args:
         stage: a name of `STAGES`.
         settings: of the model, where the stage works on a run.
-        dataset: where the stage prepares one.
+        dataset: the registry row, where the stage prepares one.
     """
     modules = [STAGES[stage]]
     if settings is not None:

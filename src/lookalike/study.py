@@ -11,13 +11,16 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from lookalike.backbones.registry import BACKBONES
 from lookalike.data.registry import DATA_SETS
+from lookalike.data.settings import AnyDataSettings, settings_class
 from lookalike.errors import LookalikeError
+from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.methods.registry import METHODS, load_method
 from lookalike.plan import Plan
 from lookalike.settings import Settings
 
 VERSION = 1
-RESERVED = ("data", "tracking", "benchmarks")
+RESERVED = ("data", "downloads", "tracking", "benchmarks")
+IMAGE_SETS = [name for name, row in DATA_SETS.items() if row.reader]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 # One settings class a method, told apart by the key `method`; a new registry line joins by itself.
 ModelSettings: Any = Annotated[
@@ -33,13 +36,17 @@ class Study(Settings):
     name: Name = Field(description="Names the folder below results/.")
     title: str = Field("", description="Heading of the report.")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="All other seeds are derived from it.")
-    datasets: Annotated[list[str], Field(min_length=1)] = Field(description="Names of the registry.")
+    datasets: Annotated[dict[Name, AnyDataSettings], Field(min_length=1)] = Field(
+        description="Data sets: a list of registry names, or named entries with `source` and options."
+    )
     models: Annotated[dict[Name, ModelSettings], Field(min_length=1)] = Field(
         description="Named entries: a method and its settings."
     )
     sizes: Annotated[tuple[Literal["all"] | Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = ("all",)
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    evaluation_sets: Annotated[tuple[Literal["test", "train"], ...], Field(min_length=1)] = ("test",)
+    evaluation_sets: Annotated[tuple[Annotated[str, Field(pattern=f"^{PATTERN}$")], ...], Field(min_length=1)] = (
+        "test",
+    )
     baseline: str = Field("", description="Model that paired comparisons refer to; the first one when left out.")
     explained_queries: Annotated[int, Field(ge=0)] = Field(6, description="Queries a run explains.")
     threads: Annotated[int, Field(ge=1)] = Field(1, description="CPU threads of one run.")
@@ -50,7 +57,10 @@ class Study(Settings):
             study=self.name,
             title=self.title or self.name,
             seed=self.seed,
-            datasets=list(self.datasets),
+            datasets={
+                name: {**settings.model_dump(mode="json"), "prepared": settings.prepared}
+                for name, settings in self.datasets.items()
+            },
             models={name: model.model_dump(mode="json") for name, model in self.models.items()},
             sizes=[str(size) for size in self.sizes],
             seeds=list(self.seeds),
@@ -65,6 +75,10 @@ class Study(Settings):
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a study, for editors and for `workflow/schemas/`."""
     schema = TypeAdapter(Study).json_schema()
+    entries = schema["properties"]["datasets"]
+    named = {key: entries.pop(key) for key in list(entries) if key not in ("description", "title")}
+    listed = {"type": "array", "items": {"enum": IMAGE_SETS}, "minItems": 1, "uniqueItems": True}
+    entries["anyOf"] = [listed, named]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["patternProperties"] = {"^x-": True}
     return schema
@@ -104,6 +118,8 @@ def check_study(values: Any, source: str) -> Study:
             f"then write\n  version: {VERSION}"
         )
     values = {key: value for key, value in values.items() if not str(key).startswith("x-")}
+    if "datasets" in values:
+        values["datasets"] = _named_datasets(values["datasets"], source)
     try:
         study = Study.model_validate(values)
     except ValidationError as error:
@@ -111,6 +127,31 @@ def check_study(values: Any, source: str) -> Study:
     _check_names(study, source)
     _check_sizes(study, source)
     return study
+
+
+def _named_datasets(given: Any, source: str) -> Any:
+    """`datasets` as named entries: a list of names is short for entries without options."""
+    if isinstance(given, list):
+        names = [str(name) for name in given]
+        if len(set(names)) < len(names):
+            raise LookalikeError(f"{source}: datasets names an entry twice: {names}. Write each once.")
+        given = dict.fromkeys(names)
+    if not isinstance(given, dict):
+        return given
+    entries = {}
+    for name, options in given.items():
+        if options is not None and not isinstance(options, dict):
+            raise LookalikeError(f"{source}: datasets.{name} is {options!r}; write its options, or {{}} for none.")
+        wanted = (options or {}).get("source", name)
+        if wanted not in IMAGE_SETS:
+            near = _nearest(wanted, IMAGE_SETS)
+            what = "is made from others when they are evaluated" if wanted in DATA_SETS else "is no known data set"
+            raise LookalikeError(
+                f"{source}: datasets names {wanted!r}, which {what}; there are {', '.join(IMAGE_SETS)}. Write\n"
+                + (f"  datasets: [{near}]" if wanted == name else _yaml(("datasets", name, "source"), near))
+            )
+        entries[name] = {"source": wanted, **(options or {})}
+    return entries
 
 
 def _yaml(location: tuple[Any, ...], value: str) -> str:
@@ -128,9 +169,15 @@ def _explain(error: ValidationError, source: str) -> str:
     """The first mistake as one message; pydantic's discriminator tag is taken out of the location."""
     first = error.errors()[0]
     location = tuple(first["loc"])
-    if len(location) > 2 and location[0] == "models" and location[2] in METHODS:
+    tags: list[str] = {"models": list(METHODS), "datasets": list(DATA_SETS)}.get(str(next(iter(location), "")), [])
+    if len(location) > 2 and location[2] in tags:
         location = location[:2] + location[3:]
     kind, given = first["type"], first.get("input")
+    if location[:1] == ("evaluation_sets",) and len(location) > 1:
+        try:
+            evaluation_set(str(given))
+        except ValueError as wrong:
+            return f"{source}: {wrong}. Write\n  evaluation_sets: [test]"
     if location[:1] == ("sizes",) and len(location) > 1:
         return f"{source}: sizes has {given!r}; each size is all or a number of training images. Write\n  sizes: [all]"
     key = ".".join(map(str, location))
@@ -188,6 +235,8 @@ def _listed(location: tuple[Any, ...], value: str) -> str:
 def _known_keys(location: tuple[Any, ...], error: ValidationError, first: Any) -> list[str]:
     """Keys that the settings class at a location knows."""
     settings: Any = Study
+    if location[:1] == ("datasets",) and len(location) > 1:
+        return [key for key in settings_class(first["loc"][2]).model_fields if key != "source"]
     tag = next((part for part in first["loc"][2:3] if part in METHODS), None)
     for part in location:
         if settings is Study:
@@ -208,12 +257,6 @@ def _check_names(study: Study, source: str) -> None:
         raise LookalikeError(
             f"{source}: name is {study.name!r}, which is a folder of its own below results/. Write\n  name: my_study"
         )
-    for name in study.datasets:
-        if name not in DATA_SETS:
-            raise LookalikeError(
-                f"{source}: datasets names {name!r}, which is no known data set; there are {', '.join(DATA_SETS)}. "
-                f"Write\n  datasets: [{_nearest(name, list(DATA_SETS))}]"
-            )
     trained = [name for name, model in study.models.items() if hasattr(model, "training")]
     for name, model in study.models.items():
         backbone = getattr(model, "backbone", None)
@@ -240,17 +283,25 @@ def _check_names(study: Study, source: str) -> None:
             f"{source}: baseline is {study.baseline!r}, which is no model of this study. Write\n"
             f"  baseline: {_nearest(study.baseline, list(study.models))}"
         )
-    for key in ("datasets", "sizes", "seeds", "evaluation_sets"):
+    for key in ("sizes", "seeds", "evaluation_sets"):
         entries = getattr(study, key)
         if len(set(entries)) < len(entries):
             raise LookalikeError(f"{source}: {key} names an entry twice: {entries}. Write each once.")
 
 
 def _check_sizes(study: Study, source: str) -> None:
-    for dataset in study.datasets:
+    for name, settings in study.datasets.items():
+        training = settings.counts().get("train")
+        if training is None:
+            continue
+        left = training - settings.held_out
+        if left <= 0:
+            raise LookalikeError(
+                f"{source}: datasets.{name}.held_out is {settings.held_out}, but {name} has {training} training "
+                f"images. Write\n" + _yaml(("datasets", name, "held_out"), str(training // 10))
+            )
         for size in study.sizes:
-            if size != "all" and size > DATA_SETS[dataset].train:
+            if size != "all" and size > left:
                 raise LookalikeError(
-                    f"{source}: sizes has {size}, but {dataset} has {DATA_SETS[dataset].train} training images. Write\n"
-                    "  sizes: [all]"
+                    f"{source}: sizes has {size}, but {name} has {left} training images. Write\n  sizes: [all]"
                 )

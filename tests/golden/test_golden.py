@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-METHODS = {"nw_head": "families_nw_head", "emd_corr": "families_emd_corr"}
+METHODS = {
+    "nw_head": "families_nw_head",
+    "emd_corr": "families_emd_corr",
+    "memory_wrap": "families_memory_wrap",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from lookalike.data.prepare import prepare_data
+from lookalike.data.settings import ArraySettings
 from lookalike.plan import Plan
 from lookalike.study import check_study
 
@@ -31,7 +32,7 @@ def tiny_study(**changes: Any) -> dict[str, Any]:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared digits, to be linked into each test's results."""
     folder = tmp_path_factory.mktemp("data") / "digits"
-    prepare_data("digits", folder)
+    prepare_data(ArraySettings(source="digits"), folder)
     return folder
 
 

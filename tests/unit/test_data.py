@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -14,6 +15,8 @@ from sklearn.datasets import load_digits
 from lookalike.data.images import DeviceImages
 from lookalike.data.prepared import PreparedData
 from lookalike.errors import LookalikeError
+from lookalike.settings import TrainingSettings
+from lookalike.study import check_study
 
 
 def test_digits_are_those_of_scikit_learn(digits: Path) -> None:
@@ -32,17 +35,17 @@ def test_digits_are_those_of_scikit_learn(digits: Path) -> None:
 @given(seed=st.integers(0, 2**63 - 1), small=st.integers(10, 600), more=st.integers(0, 600))
 def test_subsets_are_nested_and_balanced(digits: Path, seed: int, small: int, more: int) -> None:
     data = PreparedData(digits)
-    inner, outer = data.subset(small, seed), data.subset(small + more, seed)
+
+    def subset(count: int) -> np.ndarray:
+        study = check_study(tiny_study(sizes=[count], seed=seed), "tiny.yaml")
+        return data.training_rows(study.plan().run(f"digits/fc/{count}/seed0"))
+
+    inner, outer = subset(small), subset(small + more)
     assert len(inner) == small
     assert set(inner) <= set(outer) <= set(data.rows("train"))
     counts = np.bincount(data.index["label"][inner], minlength=10)
     assert counts.max() - counts.min() <= 1
-    np.testing.assert_array_equal(inner, data.subset(small, seed))
-
-
-def test_too_large_a_subset_is_refused(digits: Path) -> None:
-    with pytest.raises(LookalikeError, match="size 5000 is larger than the 1297 training images of digits"):
-        PreparedData(digits).subset(5000, 0)
+    np.testing.assert_array_equal(inner, subset(small))
 
 
 def damage(folder: Path, how: str) -> None:
@@ -86,7 +89,7 @@ def test_normalised_and_augmented_on_the_device(digits: Path) -> None:
     assert everything.mean().item() == pytest.approx(0, abs=1e-4)
     assert everything.std().item() == pytest.approx(1, abs=1e-3)
 
-    moved = DeviceImages(data, rows, crop_padding=2, flip=True)
+    moved = DeviceImages(data, rows, training=TrainingSettings(crop_padding=2, flip=True))
     some = torch.arange(64)
     assert torch.equal(moved.take(some), plain.take(some))  # no generator, no augmentation
     drawn = moved.take(some, torch.Generator().manual_seed(0))

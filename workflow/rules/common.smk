@@ -1,10 +1,15 @@
 # The study, checked and resolved before any rule is read; helpers of the other rule files.
+import json
 import os
 import sys
 from pathlib import Path
 
 from lookalike.data.registry import DATA_SETS
+from lookalike.data.settings import settings_class
+from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
+from lookalike.evaluation.sets import PATTERN
+from lookalike.forecast import obstacles
 from lookalike.reporting.names import (
     figure_names,
     figure_paths,
@@ -14,6 +19,9 @@ from lookalike.reporting.names import (
 )
 from lookalike.stages import stage_code
 from lookalike.study import check_study
+
+# Of ImageNet's test images (lookalike/data/filters.py, which loads torch).
+FILTERS = ("unlabelled", "duplicates", "greyscale", "small")
 
 # The file that messages name; with --config alone it is still config.yaml that is wrong.
 STUDY_FILE = str((workflow.overwrite_configfiles or ["config.yaml"])[-1])
@@ -52,6 +60,7 @@ def constrained_run(models):
 pathvars:
     study=str(PLAN.folder),
     data=str(PLAN.root / "data"),
+    downloads=str(downloads()),
     run=str(PLAN.folder / RUN),
     trained_run=str(PLAN.folder / constrained_run(trained_models())),
     frozen_run=str(PLAN.folder / constrained_run(frozen_models())),
@@ -63,15 +72,76 @@ wildcard_constraints:
     size=r"all|\d+",
     seed=r"\d+",
     mode=r"[a-z_]+",
-    split=r"test|train",
+    split=PATTERN,
+    prepared=r"[a-z0-9_-]+",
+    source=r"[a-z0-9_]+",
     explanation=r"[a-z0-9_-]+",
 
 
+def plain_settings(name):
+    """What the study says about a data set."""
+    return {
+        key: value for key, value in PLAN.datasets[name].items() if key != "prepared"
+    }
+
+
+# Folder below results/data -> what prepares it; two entries of a study may read one folder.
+PREPARED = {
+    PLAN.datasets[name]["prepared"]: settings_class(
+        PLAN.datasets[name]["source"]
+    ).model_validate(plain_settings(name))
+    for name in PLAN.datasets
+}
+
+
+def source_version(source):
+    """What a prepared data set is made of: its registry row and the code that reads and prepares it."""
+    row = DATA_SETS[source]
+    files = " ".join(file.checksum for file in row.files)
+    return f"{row.version} {files} {stage_code('prepare_data', dataset=source)}"
+
+
 def data_version(wildcards):
-    """What a data set is made of: its registry row and the code that prepares it."""
-    row = DATA_SETS[wildcards.dataset]
-    code = stage_code("prepare_data", dataset=wildcards.dataset)
-    return f"{row.version} {row.sha256} {code}"
+    """What a run reads: the prepared data set and how the study reads it."""
+    settings = plain_settings(wildcards.dataset)
+    return (
+        f"{source_version(settings['source'])} {json.dumps(settings, sort_keys=True)}"
+    )
+
+
+def manifest_of(wildcards):
+    """The manifest of the prepared data set that a run reads, and the clean images where only those are queries."""
+    folder = PLAN.data_folder(wildcards.dataset)
+    own_filters = PLAN.datasets[wildcards.dataset].get("queries") == "clean"
+    return [str(folder / "manifest.json")] + [
+        str(folder / "filters" / "clean.json")
+    ] * own_filters
+
+
+def filter_weights_of(wildcards):
+    """The network by which duplicates are found."""
+    settings = PREPARED[wildcards.prepared]
+    return settings.duplicate_weights if wildcards.filter == "duplicates" else []
+
+
+def fetched_of(wildcards):
+    """The record of the files that a data set is prepared from; none where it needs no download."""
+    source = PREPARED[wildcards.prepared].source
+    return (
+        [str(downloads() / source / "fetched.json")] if DATA_SETS[source].files else []
+    )
+
+
+def stop_at_missing_data():
+    """Stop before the first job where a person must fetch data or accept its terms."""
+    messages = [] if wants_only_the_plan() else obstacles(PLAN)
+    if messages:
+        sys.exit("\n".join(f"error: {message}" for message in messages))
+
+
+def wants_only_the_plan():
+    """Whether `plan` is the one target."""
+    return set(workflow.dag_settings.targets) == {"plan"}
 
 
 def run_of(wildcards):

@@ -1,6 +1,6 @@
 rule evaluate:
     input:
-        data=ancient("<data>/{dataset}/manifest.json"),
+        data=ancient(manifest_of),
         weights=weights_of,
         pretrained=pretrained_of,
         support="<run>/support/support.safetensors",

@@ -1,7 +1,7 @@
 # One rule for runs with weights of their own, one for runs on a frozen backbone, which leave their record here.
 rule precompute_support:
     input:
-        data=ancient("<data>/{dataset}/manifest.json"),
+        data=ancient(manifest_of),
         weights=weights_of,
         pretrained=pretrained_of,
     output:

@@ -1,6 +1,6 @@
 rule train:
     input:
-        data=ancient("<data>/{dataset}/manifest.json"),
+        data=ancient(manifest_of),
         pretrained=pretrained_of,
         tracking=ancient(f"results/tracking/init_tracking-{PLAN.study}.json"),
     output:

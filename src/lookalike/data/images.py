@@ -1,24 +1,54 @@
-"""Images in use: on the device as uint8, normalised and augmented there."""
+"""Images in use: batches of uint8 on the device, augmented, corrupted and normalised there.
+
+Small images lie on the device altogether. Photographs are decoded batch by batch by threads (Pillow leaves the
+interpreter's lock), cut to one size, and go on as the small ones do.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from lookalike.data.prepared import PreparedData
+from lookalike.data.settings import PhotographSettings
+from lookalike.settings import TrainingSettings
+
+RATIOS = (3 / 4, 4 / 3)  # of width to height in a random resized crop, as in torchvision
+TRIES = 10
 
 
-class DeviceImages:
-    """Images of a subset, on the device as uint8, normalised and augmented there batch by batch.
+def open_images(
+    data: PreparedData,
+    rows: np.ndarray,
+    device: torch.device | str = "cpu",
+    training: TrainingSettings | None = None,
+) -> Images:
+    """The images of a subset, ready for batches.
 
     Args:
         data: the prepared data set.
         rows: (n,) index rows.
-        device: where the images live.
-        crop_padding: random crop after zero padding by so many pixels.
-        flip: random horizontal flip.
+        device: where batches live.
+        training: what augmentation there is; none without.
+    """
+    kind = Photographs if data.encoded else DeviceImages
+    return kind(data, rows, device, training)
+
+
+class Images:
+    """Images of a subset.
+
+    Attributes:
+        labels, environments: (n,) int64 on the device.
+        ids: (n,) int64 image ids of the data set's index.
+        change: for evaluation sets made of others: images (B, C, H, W) in [0, 1] and their ids -> changed images.
     """
 
     def __init__(
@@ -26,14 +56,14 @@ class DeviceImages:
         data: PreparedData,
         rows: np.ndarray,
         device: torch.device | str = "cpu",
-        crop_padding: int = 0,
-        flip: bool = False,
+        training: TrainingSettings | None = None,
     ) -> None:
-        self.images = torch.from_numpy(np.ascontiguousarray(data.images[rows])).to(device)
+        self.data, self.rows, self.device = data, rows, torch.device(device)
+        self.training = training or TrainingSettings()
         self.labels = torch.from_numpy(data.index["label"][rows]).to(device)
         self.environments = torch.from_numpy(data.index["environment"][rows]).to(device)
         self.ids = torch.from_numpy(data.index["id"][rows])
-        self.crop_padding, self.flip = crop_padding, flip
+        self.change: Callable[[Tensor, Tensor], Tensor] | None = None
         shape = (1, -1, 1, 1)
         self._mean = torch.tensor(data.mean, device=device).mul_(255).view(shape)
         self._scale = torch.tensor(data.std, device=device).clamp_min(1e-6).mul_(255).reciprocal_().view(shape)
@@ -41,25 +71,140 @@ class DeviceImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def pixels(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
+        """(n, C, H, W) uint8 of some rows, cut at random where a generator is given."""
+        raise NotImplementedError
+
     def take(self, rows: Tensor, made: torch.Generator | None = None) -> Tensor:
         """Normalised images (n, C, H, W) float32; augmented where a generator is given."""
-        images = self.images[rows]
+        images = self.pixels(rows, made)
         if made is not None:
             images = self._augmented(images, made)
+        if self.change is not None:
+            images = self.change(images.float() / 255, self.ids[rows.cpu()]) * 255
         return (images.float() - self._mean) * self._scale
+
+    def raw(self, rows: Tensor) -> Tensor:
+        """Images (n, C, H, W) float32 in [0, 1], not normalised."""
+        return self.pixels(rows, None).float() / 255
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """What `take` gives for images in [0, 1]."""
+        return (images * 255 - self._mean) * self._scale
 
     def _augmented(self, images: Tensor, made: torch.Generator) -> Tensor:
         n, _, height, width = images.shape
         device = images.device
-        if self.crop_padding:
-            p = self.crop_padding
+        if self.training.crop_padding:
+            p = self.training.crop_padding
             offset = torch.randint(2 * p + 1, (2, n, 1), generator=made, device=device)
             y = (offset[0] + torch.arange(height, device=device))[:, :, None]
             x = (offset[1] + torch.arange(width, device=device))[:, None, :]
             padded = F.pad(images, (p, p, p, p))
             which = torch.arange(n, device=device)[:, None, None]
             images = padded[which, :, y, x].permute(0, 3, 1, 2)
-        if self.flip:
+        if self.training.flip:
             flipped = torch.rand(n, generator=made, device=device) < 0.5
             images = torch.where(flipped[:, None, None, None], images.flip(3), images)
         return images
+
+
+class DeviceImages(Images):
+    """Small images, on the device altogether as uint8."""
+
+    def __init__(
+        self,
+        data: PreparedData,
+        rows: np.ndarray,
+        device: torch.device | str = "cpu",
+        training: TrainingSettings | None = None,
+    ) -> None:
+        super().__init__(data, rows, device, training)
+        self.images = torch.from_numpy(np.ascontiguousarray(data.images[rows])).to(device)
+
+    def pixels(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
+        """Rows of the array."""
+        return self.images[rows]
+
+
+class Photographs(Images):
+    """Photographs, decoded and cut by threads when they are needed."""
+
+    def __init__(
+        self,
+        data: PreparedData,
+        rows: np.ndarray,
+        device: torch.device | str = "cpu",
+        training: TrainingSettings | None = None,
+    ) -> None:
+        super().__init__(data, rows, device, training)
+        assert isinstance(data.settings, PhotographSettings)
+        self.settings = data.settings
+        self._boxes = data.column("box") if getattr(data.settings, "box", False) else None
+        self._pool = ThreadPoolExecutor(max(torch.get_num_threads(), 1))
+
+    def pixels(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
+        """Photographs as squares of the study's size."""
+        index = self.rows[rows.cpu().numpy()]
+        draws: list[list[float]] | list[None] = [None] * len(index)
+        if made is not None and self.training.resized_crop is not None:
+            draws = torch.rand(len(index), 4 * TRIES, generator=made, device=made.device).tolist()
+        squares = self._pool.map(self._square, index.tolist(), draws)
+        return torch.from_numpy(np.stack(list(squares)).transpose(0, 3, 1, 2).copy()).to(self.device)
+
+    def _square(self, row: int, draw: list[float] | None) -> np.ndarray:
+        image = self.data.photograph(row)
+        if self._boxes is not None:
+            image = image.crop(inside_box(self._boxes[row], image.size))
+        size = self.settings.size
+        if draw is not None and self.training.resized_crop is not None:
+            box = random_crop(image.size, self.training.resized_crop, draw)
+            return np.asarray(image.crop(box).resize((size, size), Image.Resampling.BILINEAR))
+        if self.settings.fit == "squash":
+            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+        return np.asarray(centre(image, self.settings.resize, size))
+
+
+def centre(image: Image.Image, resize: int, size: int) -> Image.Image:
+    """Shorter side to `resize`, then the central square of `size`; the pixels are those of torchvision's transforms."""
+    width, height = image.size
+    tall = width <= height
+    new = (resize, int(resize * height / width)) if tall else (int(resize * width / height), resize)
+    if new != image.size:
+        image = image.resize(new, Image.Resampling.BILINEAR)
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def inside_box(box: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """left, top, right, bottom in whole pixels of a box x, y, width, height, cut to the image."""
+    x, y, width, height = (float(value) for value in box)
+    left, top = max(math.floor(x), 0), max(math.floor(y), 0)
+    right, bottom = min(math.ceil(x + width), size[0]), min(math.ceil(y + height), size[1])
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def random_crop(size: tuple[int, int], areas: tuple[float, float], draw: list[float]) -> tuple[int, int, int, int]:
+    """left, top, right, bottom of a random crop: share of the area uniform, ratio uniform in its logarithm.
+
+    Ten tries, then the largest central crop whose ratio is allowed, as torchvision's random resized crop.
+
+    Args:
+        size: width and height of the image.
+        areas: smallest and largest share of the area.
+        draw: uniform numbers, four a try.
+    """
+    width, height = size
+    for start in range(0, 4 * TRIES, 4):
+        share, ratio, across, down = draw[start : start + 4]
+        area = width * height * (areas[0] + share * (areas[1] - areas[0]))
+        low, high = math.log(RATIOS[0]), math.log(RATIOS[1])
+        shape = math.exp(low + ratio * (high - low))
+        w, h = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(across * (width - w + 1)), int(down * (height - h + 1))
+            return left, top, left + w, top + h
+    w = min(width, round(height * RATIOS[1]))
+    h = min(height, round(width / RATIOS[0]))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h

@@ -1,77 +1,235 @@
-"""Bring a data set into its one on-disk form: images.npy, index.parquet, manifest.json."""
+"""Bring a data set into its one on-disk form: images, index.parquet, manifest.json.
+
+Small images become one array, images.npy. Photographs stay encoded, packed into images-NNNNN.bin by the thousand: a
+million small files would be slow on every cluster's file system. Shards are made by several processes, and those that
+are done stay done when the stage is killed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
+from lookalike.data.decode import decode
 from lookalike.data.raw import RawData
 from lookalike.data.registry import DATA_SETS
+from lookalike.data.settings import DataSettings
+from lookalike.data.source import Source, downloads
 from lookalike.errors import LookalikeError
-from lookalike.files import sha256, write_json, writing
+from lookalike.files import digest, read_json, sha256, write_json, writing
+
+SHARD = 2048  # images
+CACHED_SIDE = 256  # pixels
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of every pretrained network we use
+log = logging.getLogger(__name__)
+Columns = dict[str, Any]
 
 
-def prepare_data(name: str, folder: Path) -> None:
+def prepare_data(settings: DataSettings, folder: Path) -> str:
     """Read, check and write one data set. The manifest is written last: without it nothing counts as prepared.
 
     Args:
-        name: a name of the registry.
-        folder: where the three files go.
+        settings: the set and its options.
+        folder: where the files go.
+
+    Returns:
+        What there is now, in a few words.
 
     Raises:
-        LookalikeError: the source does not hold what the registry says.
+        LookalikeError: the source does not hold what the registry says, or an image cannot be read.
     """
-    row = DATA_SETS[name]
-    raw: RawData = importlib.import_module(row.reader).read()
-    counts = {split: int((raw.splits == split).sum()) for split in ("train", "test")}
-    expected = {"train": row.train, "test": row.test}
-    if counts != expected or raw.images.shape[1:] != row.image_shape:
-        raise LookalikeError(
-            f"data set {name}: the source gives {counts} images of {raw.images.shape[1:]}, "
-            f"the registry says {expected} of {row.image_shape}; fetch the source again."
-        )
+    row = DATA_SETS[settings.source]
+    source = Source(
+        settings.source, downloads() / settings.source, folder / ".unpacked", settings.model_dump(mode="json")
+    )
+    raw: RawData = importlib.import_module(row.reader).read(source)
+    counts = _check(raw, settings)
     manifest = folder / "manifest.json"
     manifest.unlink(missing_ok=True)
-    with writing(folder / "images.npy") as temporary:
-        np.save(temporary, raw.images, allow_pickle=False)
+    for old in folder.glob("images*"):
+        if isinstance(raw.images, np.ndarray) or old.name == "images.npy":
+            old.unlink()
+    if isinstance(raw.images, np.ndarray):
+        files, columns, facts = _write_array(raw, raw.images, folder)
+    else:
+        files, columns, facts = _write_shards(raw, raw.images, folder, bool(getattr(settings, "cache", False)))
     with writing(folder / "index.parquet") as temporary:
-        pq.write_table(_index(raw), temporary)
-    train = raw.images[raw.splits == "train"].astype(np.float64) / 255
+        pq.write_table(_index(raw, columns), temporary)
+    repeated = _repeated(columns["sha256"], raw.splits)
+    if repeated:
+        log.warning("%s: %d test images are byte for byte training images too", settings.source, repeated)
     write_json(
         manifest,
         {
-            "name": name,
+            "name": settings.source,
             "version": row.version,
             "licence": row.licence,
             "source": row.source,
+            "options": settings.prepare_options(),
             "classes": raw.class_names,
-            "image_shape": list(row.image_shape),
             "images": counts,
-            "mean": train.mean((0, 2, 3)).tolist(),
-            "std": train.std((0, 2, 3)).tolist(),
+            "test_images_in_training": repeated,
+            "point_names": list(raw.point_names),
+            "trim": raw.trim,
+            **facts,
+            **raw.facts,
             "files": {
                 file: {"bytes": (folder / file).stat().st_size, "sha256": sha256(folder / file)}
-                for file in ("images.npy", "index.parquet")
+                for file in [*files, "index.parquet"]
             },
         },
     )
+    source.discard()
+    shutil.rmtree(folder / ".shards", ignore_errors=True)
+    return f"{len(raw.labels):,} images, {len(raw.class_names)} classes"
 
 
-def _index(raw: RawData) -> pa.Table:
-    """One row an image, in the order of images.npy."""
-    return pa.table(
-        {
-            "id": np.arange(len(raw.labels)),
-            "split": raw.splits.astype(str),
-            "label": raw.labels,
-            "class_name": [raw.class_names[label] for label in raw.labels],
-            "environment": raw.environments,
-            "source_file": [raw.source_file] * len(raw.labels),
-            "sha256": [hashlib.sha256(image.tobytes()).hexdigest() for image in raw.images],
-        }
-    )
+def _check(raw: RawData, settings: DataSettings) -> dict[str, int]:
+    """Images by split, if they are what they must be."""
+    counts = dict(Counter(raw.splits.tolist()))
+    expected = settings.source_counts()
+    row = DATA_SETS[settings.source]
+    if expected and counts != expected:
+        raise LookalikeError(
+            f"data set {settings.source}: the source gives {counts} images, the registry says {expected}; "
+            f"run `lookalike data verify {settings.source}`."
+        )
+    if row.form == "array" and settings.source != "critters":
+        assert isinstance(raw.images, np.ndarray)
+        if raw.images.shape[1:] != row.image_shape:
+            raise LookalikeError(
+                f"data set {settings.source}: the source gives images of {raw.images.shape[1:]}, the registry says "
+                f"{row.image_shape}; run `lookalike data verify {settings.source}`."
+            )
+    if not len(raw.labels) == len(raw.images) == len(raw.splits) == len(raw.sources):
+        raise LookalikeError(f"data set {settings.source}: images, labels and splits differ in number.")
+    if raw.labels.min() < 0 or raw.labels.max() >= len(raw.class_names):
+        raise LookalikeError(
+            f"data set {settings.source}: a label is {raw.labels.max()}, but there are {len(raw.class_names)} classes."
+        )
+    return counts
+
+
+def _repeated(hashes: list[str], splits: np.ndarray) -> int:
+    """Test images whose bytes are those of a training image."""
+    training = {value for value, split in zip(hashes, splits, strict=True) if split == "train"}
+    return sum(value in training for value, split in zip(hashes, splits, strict=True) if split == "test")
+
+
+def _write_array(raw: RawData, images: np.ndarray, folder: Path) -> tuple[list[str], Columns, dict[str, Any]]:
+    with writing(folder / "images.npy") as temporary:
+        np.save(temporary, images, allow_pickle=False)
+    train = images[raw.splits == "train"]
+    levels = np.arange(256) / 255
+    mean, std = [], []
+    for channel in range(images.shape[1]):  # exact, in a byte's histogram instead of a copy in double precision
+        share = np.bincount(train[:, channel].ravel(), minlength=256) / train[:, channel].size
+        mean.append(float(share @ levels))
+        std.append(float(np.sqrt(share @ (levels - mean[-1]) ** 2)))
+    columns = {"sha256": [hashlib.sha256(image.tobytes()).hexdigest() for image in images]}
+    return ["images.npy"], columns, {"image_shape": list(images.shape[1:]), "mean": mean, "std": std}
+
+
+def _write_shards(
+    raw: RawData, images: list[Path], folder: Path, cache: bool
+) -> tuple[list[str], Columns, dict[str, Any]]:
+    """Pack photographs; shards of an earlier attempt with the same list are kept."""
+    records = folder / ".shards"
+    key = digest([raw.sources, cache, SHARD])
+    if not (records / "key").exists() or (records / "key").read_text() != key:
+        shutil.rmtree(records, ignore_errors=True)
+        for old in folder.glob("images-*.bin"):
+            old.unlink()
+        records.mkdir(parents=True)
+        (records / "key").write_text(key)
+    shards = [list(map(str, images[start : start + SHARD])) for start in range(0, len(images), SHARD)]
+    names = [f"images-{number:05d}.bin" for number in range(len(shards))]
+    missing = [number for number in range(len(shards)) if not (records / f"{number}.json").exists()]
+    jobs = [(shards[number], folder / names[number], records / f"{number}.json", cache) for number in missing]
+    workers = min(len(jobs), len(os.sched_getaffinity(0)))
+    if workers > 1:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            futures = [pool.submit(_pack, *job) for job in jobs]
+            try:
+                for done, future in enumerate(as_completed(futures), 1):
+                    future.result()
+                    log.info("packed %d of %d shards", len(shards) - len(jobs) + done, len(shards))
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+    else:
+        for job in jobs:
+            _pack(*job)
+    parts = [read_json(records / f"{number}.json") for number in range(len(shards))]
+    columns: Columns = {
+        name: [value for part in parts for value in part[name]]
+        for name in ("height", "width", "offset", "bytes", "sha256")
+    }
+    columns["shard"] = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
+    modes: Counter[str] = sum((Counter(part["modes"]) for part in parts), Counter())
+    return names, columns, {"modes": dict(modes), "cache": cache, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+
+
+def _pack(paths: list[str], target: Path, record: Path, cache: bool) -> None:
+    """One shard: every image is decoded, so that a broken one is found now and not in the middle of a training."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("height", "width", "offset", "bytes", "sha256")}
+    modes: Counter[str] = Counter()
+    offset = 0
+    with writing(target) as temporary, open(temporary, "wb") as out:
+        for path in paths:
+            content = Path(path).read_bytes()
+            image, mode = decode(content, path)
+            modes[mode] += 1
+            columns["sha256"].append(hashlib.sha256(content).hexdigest())
+            if cache:
+                image = _shorter_side(image, CACHED_SIDE)
+                content = image.tobytes()
+            width, height = image.size
+            for name, value in (("height", height), ("width", width), ("offset", offset), ("bytes", len(content))):
+                columns[name].append(value)
+            out.write(content)
+            offset += len(content)
+    write_json(record, {**columns, "modes": modes})
+
+
+def _shorter_side(image: Image.Image, side: int) -> Image.Image:
+    """The image with its shorter side so long; smaller images stay as they are."""
+    scale = side / min(image.size)
+    if scale >= 1:
+        return image
+    return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+
+
+def _index(raw: RawData, columns: Columns) -> pa.Table:
+    """One row an image, in the order of the images."""
+    count = len(raw.labels)
+    names = pa.array(raw.class_names)
+    found: Columns = {
+        "id": np.arange(count),
+        "split": pa.array(raw.splits.astype(str)).dictionary_encode(),
+        "label": raw.labels,
+        "class_name": pa.DictionaryArray.from_arrays(pa.array(raw.labels.astype(np.int32)), names),
+        "environment": np.zeros(count, np.int64) if raw.environments is None else raw.environments,
+        "source_file": raw.sources,
+        **columns,
+    }
+    if raw.boxes is not None:
+        found["box"] = pa.FixedSizeListArray.from_arrays(pa.array(raw.boxes.ravel()), 4)
+    if raw.points is not None:
+        found["points"] = pa.FixedSizeListArray.from_arrays(pa.array(raw.points.ravel()), 3 * raw.points.shape[1])
+    if raw.answers is not None:
+        found["answers"] = pa.array(raw.answers, pa.list_(pa.int16()))
+    return pa.table(found)

@@ -1,103 +1,198 @@
-"""Prepared data on disk: verified files, the index, training subsets."""
+"""Prepared data on disk: verified files, the index, training subsets, evaluation sets."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
+from pydantic import TypeAdapter
 
+from lookalike.data.decode import decode
+from lookalike.data.manifest import broken, check_file
+from lookalike.data.resources import image_number, published_clean_ids
+from lookalike.data.settings import AnyDataSettings, DataSettings, settings_class
+from lookalike.data.subsets import memory_wrap_draw, take_turns
 from lookalike.errors import LookalikeError
-from lookalike.files import digest, read_json, sha256
+from lookalike.files import digest, read_json
+from lookalike.seeds import derive_seed
 
-COLUMNS = ("id", "split", "label", "environment")
-HASHED_BYTES = 256 << 20  # larger files are checked by size only: hashing them would take longer than using them
+if TYPE_CHECKING:
+    from lookalike.plan import RunSpec
+
+COLUMNS = ("id", "label", "environment")
+SHOWN_SIDE = 128  # pixels of a photograph in a figure
+
+
+def open_data(run: RunSpec) -> PreparedData:
+    """The data set of a run, read as its study says."""
+    settings: DataSettings = TypeAdapter(AnyDataSettings).validate_python(run.data_settings)
+    return PreparedData(run.data_folder, settings)
 
 
 class PreparedData:
     """A data set in its on-disk form.
 
     Args:
-        folder: holds manifest.json, index.parquet and images.npy.
+        folder: holds manifest.json, index.parquet and the images.
+        settings: how the study reads it; the defaults without.
 
     Raises:
         LookalikeError: a file is missing or differs from the manifest.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: DataSettings | None = None) -> None:
         self.folder = folder
-        manifest: dict[str, Any] = read_json(folder / "manifest.json")
-        for name, known in manifest["files"].items():
-            _check_file(folder / name, known)
-        self.name: str = manifest["name"]
-        self.class_names: list[str] = manifest["classes"]
-        self.image_shape: tuple[int, ...] = tuple(manifest["image_shape"])
-        self.mean, self.std = manifest["mean"], manifest["std"]
-        self.hash = digest(manifest["files"])
+        self.manifest: dict[str, Any] = read_json(folder / "manifest.json")
+        for name, known in self.manifest["files"].items():
+            check_file(folder / name, known)
+        self.name: str = self.manifest["name"]
+        if settings is None:
+            options = {"source": self.name, **self.manifest["options"]}
+            settings = settings_class(self.name).model_validate(options)
+        self.settings = settings
+        self.class_names: list[str] = self.manifest["classes"]
+        self.encoded = "images.npy" not in self.manifest["files"]
+        side = getattr(settings, "size", 0)
+        self.image_shape: tuple[int, ...] = (3, side, side) if self.encoded else tuple(self.manifest["image_shape"])
+        self.mean, self.std = self.manifest["mean"], self.manifest["std"]
+        self.hash = digest([self.manifest["files"], settings.model_dump(mode="json")])
+        self.index: dict[str, np.ndarray] = {name: self.column(name) for name in COLUMNS}
+        splits = self._read(["split"]).column(0).combine_chunks().dictionary_encode()
+        self._splits: list[str] = splits.dictionary.to_pylist()
+        self._split_of: np.ndarray = splits.indices.to_numpy()
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """(N, C, H, W) uint8, memory-mapped; small images only."""
         try:
-            self.index: dict[str, np.ndarray] = {
-                name: column.to_numpy()
-                for name, column in zip(
-                    COLUMNS,
-                    pq.ParquetFile(folder / "index.parquet").read(list(COLUMNS)).itercolumns(),
-                    strict=True,
-                )
-            }
-            self.images: np.ndarray = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise _broken(folder, f"cannot be read ({error})") from None
+            mapped: np.ndarray = np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise broken(self.folder, f"cannot be read ({error})") from None
+        return mapped
 
     @property
     def n_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
 
+    def __len__(self) -> int:
+        return len(self.index["label"])
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of the index; lists of numbers as (N, K)."""
+        found = self._read([name]).column(0).combine_chunks()
+        if pa.types.is_fixed_size_list(found.type):
+            return found.flatten().to_numpy().reshape(len(found), -1)
+        values: np.ndarray = found.to_numpy(zero_copy_only=False)
+        return values
+
+    def _read(self, names: list[str]) -> pa.Table:
+        try:
+            return pq.ParquetFile(self.folder / "index.parquet").read(names)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise broken(self.folder, f"cannot be read ({error})") from None
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Names of the index's columns."""
+        names: list[str] = pq.read_schema(self.folder / "index.parquet").names
+        return names
+
     def rows(self, split: str) -> np.ndarray:
-        """(n,) index rows of a split."""
-        return np.flatnonzero(self.index["split"] == split)
+        """(n,) index rows of a split as the study's settings define it."""
+        if getattr(self.settings, "split", "official") == "swapped":
+            split = {"train": "test", "test": "train"}.get(split, split)
+        wanted = ["train", "validation"] if split == "train" and self.settings.train_on == "trainval" else [split]
+        if split == "test" and getattr(self.settings, "queries", "all") != "all":
+            return self._clean_rows
+        return np.flatnonzero(self.is_split(*wanted))
 
-    def subset(self, size: int | str, seed: int) -> np.ndarray:
-        """(n,) index rows of a training subset: nested and class-balanced.
+    def is_split(self, *names: str) -> np.ndarray:
+        """(N,) whether each image belongs to one of these parts of the source."""
+        found: np.ndarray = np.isin(
+            self._split_of, [self._splits.index(name) for name in names if name in self._splits]
+        )
+        return found
 
-        The training rows of each class are shuffled and the classes take turns, so that a smaller
-        subset is contained in a larger one of the same seed and class counts differ by at most one while
-        a class has images left.
+    @cached_property
+    def _clean_rows(self) -> np.ndarray:
+        """Rows of the clean ImageNet test images: the published list, or what our own filters left."""
+        if getattr(self.settings, "queries", "all") == "published_clean":
+            wanted = set(published_clean_ids())
+        else:
+            wanted = set(read_json(self.folder / "filters" / "clean.json")["ids"])
+        files, test = self.column("source_file"), np.flatnonzero(self.is_split("test"))
+        found: np.ndarray = test[[image_number(str(files[row])) in wanted for row in test]]
+        return found
 
-        Args:
-            size: number of images, or `all`.
-            seed: of the shuffle.
+    def training_rows(self, run: RunSpec) -> np.ndarray:
+        """(n,) index rows that a run trains on: its subset of what is not held out."""
+        rows, _ = self._drawn(run)
+        if run.size == "all":
+            return np.sort(rows)
+        if int(run.size) > len(rows):
+            raise LookalikeError(f"size {run.size} is larger than the {len(rows)} training images of {run.dataset}.")
+        return np.sort(rows[: int(run.size)])
+
+    def evaluation_rows(self, run: RunSpec, split: str) -> np.ndarray:
+        """(n,) index rows of an evaluation set; `validation` is what the run held out, or the source's own part.
 
         Raises:
-            LookalikeError: there are fewer training images.
+            LookalikeError: the data set has no such images.
         """
-        rows = self.rows("train")
-        if size == "all":
-            return rows
-        count = int(size)
-        if count > len(rows):
-            raise LookalikeError(f"size {count} is larger than the {len(rows)} training images of {self.name}.")
-        shuffled = np.random.RandomState(seed % 2**32).permutation(rows)  # a stream numpy keeps for ever
-        labels = self.index["label"][shuffled]
-        order = np.argsort(labels, kind="stable")
-        sizes = np.bincount(labels, minlength=self.n_classes)
-        turn = np.empty(len(rows), np.int64)
-        turn[order] = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return np.sort(shuffled[np.lexsort((np.arange(len(rows)), turn))[:count]])
+        held_out = split == "validation" and self.settings.held_out > 0
+        rows = np.sort(self._drawn(run)[1]) if held_out else self.rows(split)
+        if not len(rows):
+            raise LookalikeError(
+                f"data set {run.dataset} has no {split} images; take {split} out of evaluation_sets"
+                + ("." if split != "validation" else f", or write datasets: {{{run.dataset}: {{held_out: 500}}}}.")
+            )
+        return rows
 
+    def _drawn(self, run: RunSpec) -> tuple[np.ndarray, np.ndarray]:
+        """Training rows in the order of which a subset is the beginning, and rows held out."""
+        rows, held_out = self.rows("train"), self.settings.held_out
+        if held_out >= len(rows):
+            raise LookalikeError(
+                f"held_out {held_out} leaves none of the {len(rows)} training images of {run.dataset}."
+            )
+        if self.settings.draw == "memory_wrap":
+            order, validation = memory_wrap_draw(len(rows), held_out, run.seed)
+            return rows[order], rows[validation]
+        validation = take_turns(self.index["label"][rows], derive_seed(run.subset_seed, "held out"))[:held_out]
+        kept = np.delete(rows, validation)
+        return kept[take_turns(self.index["label"][kept], run.subset_seed)], rows[validation]
 
-def _check_file(path: Path, known: dict[str, Any]) -> None:
-    if not path.exists():
-        raise _broken(path.parent, f"lacks {path.name}")
-    size = path.stat().st_size
-    if size != known["bytes"]:
-        raise _broken(path.parent, f"has {path.name} of {size} bytes, not {known['bytes']}")
-    if size <= HASHED_BYTES and sha256(path) != known["sha256"]:
-        raise _broken(path.parent, f"has {path.name} with another content than manifest.json says")
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Shard, offset, bytes, height, width of every photograph."""
+        return tuple(self.column(name) for name in ("shard", "offset", "bytes", "height", "width"))  # type: ignore[return-value]
 
+    @cached_property
+    def _shards(self) -> list[np.ndarray]:
+        names = sorted(name for name in self.manifest["files"] if name.endswith(".bin"))
+        return [np.memmap(self.folder / name, np.uint8, "r") for name in names]
 
-def _broken(folder: Path, what: str) -> LookalikeError:
-    return LookalikeError(
-        f"prepared data {folder} {what}; delete {folder / 'manifest.json'} and run again to prepare it anew."
-    )
+    def photograph(self, row: int) -> Image.Image:
+        """A photograph in RGB, its border trimmed where the source has one. Safe to call from several threads."""
+        shard, offset, size, height, width = (int(column[row]) for column in self._places)
+        content = self._shards[shard][offset : offset + size]
+        if self.manifest["cache"]:
+            image = Image.fromarray(content.reshape(height, width, 3))
+        else:
+            image, _ = decode(content.tobytes(), f"{row} of {self.folder}")
+        trim = self.manifest["trim"]
+        return image.crop((trim, trim, width - trim, height - trim)) if trim else image
+
+    def picture(self, row: int) -> np.ndarray:
+        """(H, W, C) uint8: the image for a figure."""
+        if not self.encoded:
+            return np.moveaxis(np.asarray(self.images[row]), 0, -1)
+        image = self.photograph(row)
+        image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BILINEAR)
+        return np.asarray(image)

@@ -147,7 +147,7 @@ def _image(
     axes: Axes, left: float, top: float, side: float, image: int, data: PreparedData, frame: Colour | None
 ) -> None:
     """A training or query image in a square; its longer side fills it."""
-    pixels = np.moveaxis(np.asarray(data.images[image]), 0, -1)
+    pixels = data.picture(image)
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     x, y = left + (side - width * scale) / 2, top + (side - height * scale) / 2

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from lookalike.data.prepared import PreparedData
+from lookalike.data.prepared import open_data
 from lookalike.explanation.drawing import draw_influence, draw_weights
 from lookalike.explanation.record import read_explanations
 from lookalike.plan import Plan
@@ -180,5 +180,5 @@ def draw_figure(plan: Plan, name: str) -> None:
         found = shown_explanations(plan)[rest]
         records = read_explanations(found.run.explanations(found.mode, found.split))
         draw = draw_influence if kind == "influence" else draw_weights
-        figure = draw(records, PreparedData(found.run.data_folder))
+        figure = draw(records, open_data(found.run))
     save_figure(figure, plan.folder / "figures" / name)

@@ -11,12 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lookalike.data.images import DeviceImages
-from lookalike.data.prepared import PreparedData
+from lookalike.data.corruptions import CORRUPTIONS
+from lookalike.data.images import Images, open_images
+from lookalike.data.prepared import PreparedData, open_data
 from lookalike.determinism import best_device, pin_arithmetic
+from lookalike.evaluation.sets import evaluation_set
 from lookalike.methods.base import Classifier, Embedded
 from lookalike.methods.build import load_classifier
 from lookalike.plan import RunSpec
+from lookalike.seeds import derive_seed
 from lookalike.support.store import load_tensors, origin_of, save_tensors
 from lookalike.tracking.record import write_record
 
@@ -33,19 +36,30 @@ def precompute_support(run: RunSpec) -> None:
     """
     started, begin = time.time(), time.perf_counter()
     pin_arithmetic(run.plan.threads)
-    data = PreparedData(run.data_folder)
+    data = open_data(run)
     device = best_device()
     classifier = load_classifier(run, data).to(device)
     origin = _origin(run, data)
-    rows = data.subset(run.size if run.size == "all" else int(run.size), run.subset_seed)
-    support = embed(classifier, DeviceImages(data, rows, device))
+    rows = data.training_rows(run)
+    support = embed(classifier, open_images(data, rows, device))
     classifier.build_support(support, run.seed_for("support"))
     save_tensors(run.support_folder / "support.safetensors", classifier.support_tensors(), origin)
     for split in run.plan.evaluation_sets:
-        queries = embed(classifier, DeviceImages(data, data.rows(split), device))
+        queries = embed(classifier, evaluation_images(run, data, split, device))
         save_tensors(run.queries(split), vars(queries), origin)
     if not run.trained:
         write_record(run, data, len(rows), str(device), started, time.perf_counter() - begin)
+
+
+def evaluation_images(run: RunSpec, data: PreparedData, name: str, device: torch.device) -> Images:
+    """The images of an evaluation set, changed as its name says."""
+    wanted = evaluation_set(name)
+    images = open_images(data, data.evaluation_rows(run, wanted.split), device)
+    if wanted.corruption:
+        corrupt = CORRUPTIONS[wanted.corruption]
+        seed = derive_seed(run.plan.seed, run.dataset, "corruption")  # the same images for every model and seed
+        images.change = lambda pixels, ids: corrupt(pixels, ids, wanted.severity, seed)
+    return images
 
 
 def load_run(run: RunSpec, split: str) -> tuple[PreparedData, Classifier, Embedded]:
@@ -55,7 +69,7 @@ def load_run(run: RunSpec, split: str) -> tuple[PreparedData, Classifier, Embedd
         LookalikeError: something is missing, damaged or out of date.
     """
     pin_arithmetic(run.plan.threads)
-    data = PreparedData(run.data_folder)
+    data = open_data(run)
     origin = _origin(run, data)
     classifier = load_classifier(run, data)
     classifier.load_support(load_tensors(run.support_folder / "support.safetensors", origin))
@@ -63,7 +77,7 @@ def load_run(run: RunSpec, split: str) -> tuple[PreparedData, Classifier, Embedd
 
 
 @torch.no_grad()
-def embed(classifier: Classifier, images: DeviceImages) -> Embedded:
+def embed(classifier: Classifier, images: Images) -> Embedded:
     """All images behind the backbone, on the CPU."""
     parts: list[Tensor] = []
     for start in range(0, len(images), IMAGES_PER_BATCH):

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from lookalike.data.images import DeviceImages
-from lookalike.data.prepared import PreparedData
+from lookalike.data.images import Images, open_images
+from lookalike.data.prepared import PreparedData, open_data
 from lookalike.determinism import best_device, generator, pin_arithmetic
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, write_text
@@ -73,11 +73,11 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
         LookalikeError: unusable data or checkpoint, a class without enough images, or a loss that is not finite.
     """
     pin_arithmetic(run.plan.threads)
-    data = PreparedData(run.data_folder)
+    data = open_data(run)
     settings = TrainingSettings.model_validate(run.settings["training"])
     fabric = Fabric(accelerator=best_device().type, devices=1, precision=settings.precision)
-    rows = data.subset(run.size if run.size == "all" else int(run.size), run.subset_seed)
-    pool = DeviceImages(data, rows, fabric.device, settings.crop_padding, settings.flip)
+    rows = data.training_rows(run)
+    pool = open_images(data, rows, fabric.device, settings)
     classifier = build_classifier(run, data)
     classifier.check_training(pool)
     optimizer = make_optimizer(classifier, settings)
@@ -129,7 +129,7 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
 def _run_steps(
     run: RunSpec,
     settings: TrainingSettings,
-    pool: DeviceImages,
+    pool: Images,
     fabric: Fabric,
     network: Any,
     optimizer: Any,

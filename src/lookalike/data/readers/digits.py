@@ -12,17 +12,18 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from lookalike.data.raw import RawData
-from lookalike.data.registry import DATA_SETS
+from lookalike.data.source import Source
 from lookalike.errors import LookalikeError
 from lookalike.files import sha256
 from lookalike.seeds import derive_seed
 
 FILE = "digits.csv.gz"
+SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
 GREY_LEVELS = 16
 TEST_PER_CLASS = 50
 
 
-def read() -> RawData:
+def read(source: Source) -> RawData:
     """Read the images from scikit-learn's wheel.
 
     Raises:
@@ -30,9 +31,9 @@ def read() -> RawData:
     """
     with resources.as_file(resources.files("sklearn.datasets.data") / FILE) as path:
         found = sha256(path)
-    if found != DATA_SETS["digits"].sha256:
+    if found != SHA256:
         raise LookalikeError(
-            f"{FILE} of the installed scikit-learn has sha256 {found}, not {DATA_SETS['digits'].sha256}; "
+            f"{FILE} of the installed scikit-learn has sha256 {found}, not {SHA256}; "
             "install the scikit-learn version of requirements.lock."
         )
     bunch = load_digits()
@@ -48,6 +49,5 @@ def read() -> RawData:
         labels=labels,
         splits=splits,
         class_names=[str(label) for label in range(10)],
-        environments=np.zeros(len(labels), np.int64),
-        source_file=FILE,
+        sources=[FILE] * len(labels),
     )

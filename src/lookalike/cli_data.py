@@ -1,0 +1,174 @@
+"""`lookalike data <verb>`: list, fetch, prepare, verify the data sets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lookalike.errors import LookalikeError
+from lookalike.work import Work
+
+data_app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+Names = Annotated[list[str], typer.Argument(help="Names that `lookalike data list` shows.")]
+ROOT = Path("results")
+WIDE = 200  # columns of a list that goes to a file
+
+
+def _known(names: list[str]) -> list[str]:
+    """The names, if the registry has them all."""
+    from lookalike.data.registry import DATA_SETS
+
+    for name in names:
+        if name not in DATA_SETS:
+            raise LookalikeError(f"data set {name!r} is unknown; there are {', '.join(DATA_SETS)}.")
+    return names
+
+
+@data_app.command("list")
+def list_data() -> None:
+    """Show every data set: images, size, licence, how it is got, what is here."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from lookalike.data.listing import list_data as listed
+    from lookalike.data.source import downloads
+
+    table = Table("name", "state", "how", "download", "images", "licence", "source", box=None, header_style="bold")
+    for line in listed(ROOT):
+        cells = (line.name, line.state, line.how, line.size, line.images, line.licence, line.source)
+        table.add_row(*map(escape, cells))
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    typer.echo(f"fetched files: {downloads()}; prepared sets: {ROOT / 'data'}")
+
+
+@data_app.command()
+def fetch(
+    names: Names,
+    accept_licence: Annotated[bool, typer.Option(help="Accept the terms that `data list` shows.")] = False,
+) -> None:
+    """Fetch data sets: resumed, checked, from mirrors in order; or say what to fetch by hand."""
+    from lookalike.data.download import accept, check_accepted
+    from lookalike.data.download import fetch as fetch_files
+    from lookalike.data.registry import DATA_SETS
+    from lookalike.data.source import downloads
+
+    work = Work("fetch_data")
+    for name in _known(names):
+        if accept_licence and DATA_SETS[name].accept:
+            accept(name)
+        elif sys.stdin.isatty() and DATA_SETS[name].accept:
+            try:
+                check_accepted(name)
+            except LookalikeError:
+                if typer.confirm(f"{name}: {DATA_SETS[name].licence}. Accept?"):
+                    accept(name)
+        log = downloads() / name / "logs" / "fetch_data.log"
+        with _bars() as report:
+            work.do(name, log, lambda name=name, report=report: fetch_files(name, report))  # type: ignore[misc]
+    work.end()
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    """One progress bar a file, on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    tasks: dict[str, Any] = {}
+    with Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True
+    ) as progress:
+
+        def report(file: str, done: int, total: int) -> None:
+            if file not in tasks:
+                tasks[file] = progress.add_task(file, total=total or None)
+            progress.update(tasks[file], completed=done, total=total or None)
+
+        yield report
+
+
+@data_app.command()
+def prepare(
+    names: Names,
+    options: Annotated[str, typer.Option(help="JSON of the options that a study's entry may have.")] = "{}",
+) -> None:
+    """Bring data sets, which all studies share, into their on-disk form."""
+    from pydantic import ValidationError
+
+    from lookalike.data.prepare import prepare_data
+    from lookalike.data.registry import DATA_SETS
+    from lookalike.data.settings import settings_class
+
+    work = Work("prepare_data")
+    for name in _known(names):
+        if not DATA_SETS[name].reader:
+            raise LookalikeError(f"data set {name} is nothing to prepare: {DATA_SETS[name].source}.")
+        try:
+            settings = settings_class(name).model_validate({"source": name, **json.loads(options)})
+        except (ValidationError, ValueError, TypeError) as error:
+            raise LookalikeError(f"--options {options!r} does not fit {name} ({error}).") from None
+        folder = ROOT / "data" / settings.prepared
+        log = folder / "logs" / "prepare_data.log"
+        work.do(settings.prepared, log, lambda s=settings, f=folder: prepare_data(s, f))  # type: ignore[misc]
+    work.end()
+
+
+@data_app.command("filter")
+def filter_data(
+    folder: Annotated[Path, typer.Argument(help="A prepared data set, results/data/imagenet say.")],
+    names: Annotated[list[str], typer.Argument(help="unlabelled, duplicates, greyscale, small.")],
+    weights: Annotated[str, typer.Option(help="ResNet-50 weights, for duplicates.")] = "",
+) -> None:
+    """Say which test images a filter removes, and why."""
+    from lookalike.data.filters import FILTERS
+    from lookalike.data.filters import filter_data as run_filter
+
+    work = Work("filter_data")
+    for name in names:
+        if name not in FILTERS:
+            raise LookalikeError(f"filter {name!r} is unknown; there are {', '.join(FILTERS)}.")
+        if name == "duplicates" and not weights:
+            raise LookalikeError("the filter duplicates needs --weights FILE, a ResNet-50.")
+        options = {"weights": weights} if name == "duplicates" else {}
+        log = folder / "logs" / f"filter_data-{name}.log"
+        work.do(f"{folder.name} {name}", log, lambda n=name, o=options: run_filter(folder, n, **o))  # type: ignore[misc]
+    work.end()
+
+
+@data_app.command("collect-filters")
+def collect_filters(
+    folder: Annotated[Path, typer.Argument(help="A prepared data set whose filters have run.")],
+) -> None:
+    """Join what the filters left and compare it with the published clean list."""
+    from lookalike.data.filters import collect_filters as collect
+
+    work = Work("collect_filters")
+    work.do(folder.name, folder / "logs" / "collect_filters.log", lambda: collect(folder))
+    work.end()
+
+
+@data_app.command()
+def verify(names: Annotated[list[str] | None, typer.Argument(help="All that are here without.")] = None) -> None:
+    """Hash all that was fetched and prepared again and compare."""
+    from lookalike.data.listing import has_anything, verify_data
+    from lookalike.data.registry import DATA_SETS
+
+    chosen = _known(names or []) or [name for name in DATA_SETS if has_anything(name, ROOT)]
+    failed = False
+    for name in chosen:
+        faults = verify_data(name, ROOT)
+        failed |= bool(faults)
+        missing = "nothing is here" if not has_anything(name, ROOT) else "all as recorded"
+        typer.echo(f"{name}: " + ("; ".join(faults) or missing), err=bool(faults))
+    if not chosen:
+        typer.echo("nothing was fetched or prepared yet")
+    if failed:
+        raise typer.Exit(1)

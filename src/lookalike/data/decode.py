@@ -1,0 +1,41 @@
+"""Decode an image file to RGB."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+from PIL import Image, UnidentifiedImageError
+
+from lookalike.errors import LookalikeError
+
+# What Pillow converts to 8-bit RGB without a choice; 16-bit and floating modes would be cut off.
+CONVERTED = frozenset(("1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"))
+LARGEST = 200_000_000  # pixels: a decompression bomb has more
+
+
+def decode(content: bytes, name: str) -> tuple[Image.Image, str]:
+    """The image in RGB and the mode it had.
+
+    Args:
+        content: bytes of the file.
+        name: for messages.
+
+    Raises:
+        LookalikeError: the file is no image, is truncated, or has no 8-bit RGB form.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd EXIF, palettes with transparency: nothing a user could act on
+            with Image.open(io.BytesIO(content)) as image:
+                mode, (width, height) = image.mode, image.size
+                if width * height > LARGEST:
+                    raise LookalikeError(f"image {name} has {width} x {height} pixels; make it smaller.")
+                if mode != "RGB" and mode not in CONVERTED:
+                    raise LookalikeError(
+                        f"image {name} has mode {mode}, which has no exact 8-bit RGB form; save it as 8-bit RGB."
+                    )
+                return image.convert("RGB"), mode
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "is no image" if isinstance(error, UnidentifiedImageError) else f"cannot be decoded ({error})"
+        raise LookalikeError(f"image {name} {reason}; replace or remove it.") from None

@@ -1,0 +1,1 @@
+"""One reader a layout: original files in, a `RawData` out."""

@@ -1,0 +1,57 @@
+"""CINIC-10: folders train, valid, test of class folders of 32 x 32 PNG files.
+
+The order is that of an image folder: classes by name, files by name within a class. Memory Wrap's subset draw
+refers to it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+
+import numpy as np
+
+from lookalike.data.decode import decode
+from lookalike.data.raw import RawData
+from lookalike.data.source import Source, class_folders, images_below
+from lookalike.errors import LookalikeError
+
+PARTS = {"train": "train", "validation": "valid", "test": "test"}
+SIDE = 32
+
+
+def read(source: Source) -> RawData:
+    """Read the three parts.
+
+    Raises:
+        LookalikeError: a class folder is missing, or an image cannot be read or is no 32 x 32 image.
+    """
+    root = source.unpacked("CINIC-10.tar.gz")
+    names = class_folders(root / "train")
+    files: list[Path] = []
+    labels: list[int] = []
+    splits: list[str] = []
+    for split, folder in PARTS.items():
+        found, classes = images_below(root / folder, names)
+        files += found
+        labels += classes
+        splits += [split] * len(found)
+    images = np.empty((len(files), 3, SIDE, SIDE), np.uint8)
+
+    def fill(row: int) -> None:
+        pixels = np.asarray(decode(files[row].read_bytes(), str(files[row]))[0])
+        if pixels.shape != (SIDE, SIDE, 3):
+            raise LookalikeError(f"{files[row]} is {pixels.shape[1]} x {pixels.shape[0]}, not {SIDE} x {SIDE} pixels.")
+        images[row] = pixels.transpose(2, 0, 1)
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for _ in pool.map(fill, range(len(files)), chunksize=256):
+            pass
+    return RawData(
+        images=images,
+        labels=np.array(labels, np.int64),
+        splits=np.array(splits),
+        class_names=names,
+        sources=[str(file.relative_to(root)) for file in files],
+    )

@@ -1,0 +1,87 @@
+"""A user's own images: folders train/<class>/ and test/<class>/, or a CSV file with columns file, label, split."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from lookalike.data.raw import RawData
+from lookalike.data.source import Source, class_folders, images_below
+from lookalike.errors import LookalikeError
+
+FOLDERS = ("train", "validation", "test")  # validation may be left out
+COLUMNS = ("file", "label", "split")
+
+
+def read(source: Source) -> RawData:
+    """Read what the study's `path` names.
+
+    Raises:
+        LookalikeError: the path is neither, a class or a file is missing or listed twice, or there is no test set.
+    """
+    path = Path(source.settings["path"])
+    if path.is_dir():
+        return _folders(path)
+    if path.is_file():
+        return _table(path)
+    raise LookalikeError(f"image_folder path {path} is missing; give a folder with train/ and test/, or a CSV file.")
+
+
+def _folders(root: Path) -> RawData:
+    names = class_folders(root / "train")
+    files: list[Path] = []
+    labels: list[int] = []
+    splits: list[str] = []
+    for split in FOLDERS:
+        if split == "validation" and not (root / split).exists():
+            continue
+        unknown = sorted(set(class_folders(root / split)) - set(names))
+        if unknown:
+            raise LookalikeError(f"{root / split} has the class folder {unknown[0]!r}, which train/ lacks.")
+        found, classes = images_below(root / split, names)
+        files += found
+        labels += classes
+        splits += [split] * len(found)
+    return RawData(
+        images=files,
+        labels=np.array(labels, np.int64),
+        splits=np.array(splits),
+        class_names=names,
+        sources=[str(file.relative_to(root)) for file in files],
+    )
+
+
+def _table(path: Path) -> RawData:
+    """Files are relative to the CSV file; an optional column `environment` holds whole numbers."""
+    with open(path, newline="", encoding="utf-8") as handle:
+        reader = csv.DictReader(handle)
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise LookalikeError(f"{path} lacks the column {missing[0]!r}; its first line must hold file,label,split.")
+        rows = list(reader)
+    names = sorted({row["label"] for row in rows})
+    seen: set[str] = set()
+    for line, row in enumerate(rows, start=2):
+        if row["split"] not in FOLDERS:
+            raise LookalikeError(f"{path} line {line}: split is {row['split']!r}; it must be one of {FOLDERS}.")
+        if row["file"] in seen:
+            raise LookalikeError(f"{path} line {line}: file {row['file']!r} is listed twice; list each image once.")
+        if not (path.parent / row["file"]).is_file():
+            raise LookalikeError(f"{path} line {line}: file {row['file']!r} is missing below {path.parent}.")
+        if not (row.get("environment") or "0").isdecimal():
+            raise LookalikeError(f"{path} line {line}: environment is {row['environment']!r}, no whole number.")
+        seen.add(row["file"])
+    for split in ("train", "test"):
+        lacking = sorted(set(names) - {row["label"] for row in rows if row["split"] == split})
+        if lacking:
+            raise LookalikeError(f"{path} has no {split} image of class {lacking[0]!r}; every class needs one.")
+    return RawData(
+        images=[path.parent / row["file"] for row in rows],
+        labels=np.array([names.index(row["label"]) for row in rows], np.int64),
+        splits=np.array([row["split"] for row in rows]),
+        class_names=names,
+        sources=[row["file"] for row in rows],
+        environments=np.array([int(row.get("environment") or 0) for row in rows], np.int64),
+    )

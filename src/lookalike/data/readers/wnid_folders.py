@@ -1,0 +1,42 @@
+"""ImageNet-R, -Sketch, -A, DAmageNet: test images in folders named by WordNet id, somewhere in one archive."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from lookalike.data.raw import RawData
+from lookalike.data.registry import DATA_SETS
+from lookalike.data.source import Source, images_below
+from lookalike.errors import LookalikeError
+
+WNID = re.compile(r"n\d{8}")
+
+
+def read(source: Source) -> RawData:
+    """Read all images as a test set; classes are the folders, which `facts` names by WordNet id.
+
+    Raises:
+        LookalikeError: the archive is missing or damaged, or holds no such folder.
+    """
+    archive = DATA_SETS[source.name].files[0].name
+    root = source.unpacked(archive)
+    folders = [path for path in sorted(root.rglob("n*")) if path.is_dir() and WNID.fullmatch(path.name)]
+    parents: set[Path] = {path.parent for path in folders}
+    if len(parents) != 1:
+        raise LookalikeError(
+            f"{source.file(archive)} must hold one set of folders named by WordNet id, such as n01440764; "
+            f"it holds {len(parents)}."
+        )
+    wnids = [path.name for path in folders]
+    files, labels = images_below(parents.pop(), wnids)
+    return RawData(
+        images=files,
+        labels=np.array(labels, np.int64),
+        splits=np.full(len(files), "test"),
+        class_names=wnids,
+        sources=[str(file.relative_to(root)) for file in files],
+        facts={"wnids": wnids},
+    )

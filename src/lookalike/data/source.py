@@ -1,0 +1,106 @@
+"""What a reader reads from: fetched files, unpacked archives, settings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lookalike.data.archives import unpack
+from lookalike.errors import LookalikeError
+
+
+def downloads() -> Path:
+    """Where fetched files live: `LOOKALIKE_DOWNLOADS`, else results/downloads."""
+    return Path(os.environ.get("LOOKALIKE_DOWNLOADS") or "results/downloads")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of one data set.
+
+    Attributes:
+        name: of the registry row.
+        folder: where the fetched files are.
+        work: where archives are unpacked; gone when the set is prepared.
+        settings: what the study says about the set.
+    """
+
+    name: str
+    folder: Path
+    work: Path
+    settings: dict[str, Any]
+
+    def file(self, name: str) -> Path:
+        """A fetched file.
+
+        Raises:
+            LookalikeError: it is not there.
+        """
+        path = self.folder / name
+        if not path.exists():
+            raise LookalikeError(f"{path} is missing; run `lookalike data fetch {self.name}`.")
+        return path
+
+    def unpacked(self, archive: str) -> Path:
+        """The content of a fetched archive, unpacked once; an interrupted attempt is done again."""
+        folder = self.work / archive
+        if not folder.exists():
+            unpack(self.file(archive), folder)
+        return folder
+
+    def discard(self) -> None:
+        """Remove what was unpacked."""
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+def inside(folder: Path, name: str, listed_in: Path) -> Path:
+    """A file that a list of the source names.
+
+    Raises:
+        LookalikeError: the list points outside the folder, or the file is missing.
+    """
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise LookalikeError(f"{listed_in} names {name!r}, which lies outside {folder}; fetch the source again.")
+    if not path.is_file():
+        raise LookalikeError(f"{listed_in} names {name!r}, but {path} is missing; fetch the source again.")
+    return path
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the folders below, sorted: one a class.
+
+    Raises:
+        LookalikeError: there is none.
+    """
+    if not folder.is_dir():
+        raise LookalikeError(f"{folder} is missing; it must hold one folder a class.")
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    if not names:
+        raise LookalikeError(f"{folder} holds no class folder; put the images of each class into a folder of its own.")
+    return names
+
+
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+
+
+def images_below(folder: Path, names: list[str]) -> tuple[list[Path], list[int]]:
+    """Images of class folders, by class and sorted by name, and their labels.
+
+    Raises:
+        LookalikeError: a class folder is missing or holds no image.
+    """
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        if not (folder / name).is_dir():
+            raise LookalikeError(f"{folder} lacks the class folder {name!r}; every split needs every class.")
+        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        if not found:
+            raise LookalikeError(f"class folder {folder / name} holds no image; remove it or put images there.")
+        files += found
+        labels += [label] * len(found)
+    return files, labels

@@ -1,0 +1,46 @@
+"""Which training images a run sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def take_turns(labels: np.ndarray, seed: int) -> np.ndarray:
+    """(N,) an order in which the classes take turns, so that every beginning of it is class-balanced.
+
+    The rows of each class are shuffled; the n-th images of all classes come before the (n+1)-th. A smaller
+    subset is contained in a larger one of the same seed.
+
+    Args:
+        labels: (N,) classes.
+        seed: of the shuffle.
+    """
+    shuffled = np.random.RandomState(seed % 2**32).permutation(len(labels))  # a stream numpy keeps for ever
+    classes = labels[shuffled]
+    order = np.argsort(classes, kind="stable")
+    sizes = np.bincount(classes)
+    turn = np.empty(len(labels), np.int64)
+    turn[order] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    found: np.ndarray = shuffled[np.lexsort((np.arange(len(labels)), turn))]
+    return found
+
+
+def memory_wrap_draw(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Memory Wrap's draw: uniform, nested, not class-balanced (spec of the paper's code; golden `splits_a`).
+
+    A permutation seeded by the run's number parts off the last `held_out` images; a second one, by a new
+    generator of the same seed, orders the rest.
+
+    Args:
+        count: number of training images N.
+        held_out: number of images that are never trained on.
+        seed: the run's number.
+
+    Returns:
+        (N - held_out,) the order from which a subset is the beginning, and (held_out,) the images held out.
+    """
+    first = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    rest, validation = first[: count - held_out], first[count - held_out :]
+    second = torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed))
+    return rest[second].numpy(), validation.numpy()

@@ -1,0 +1,48 @@
+"""The items of a stage, one after the other: each with its own log and failure."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from lookalike.errors import LookalikeError
+
+
+class Work:
+    """Runs the items of a stage one after the other; a failed one does not stop the others."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.failed = 0
+
+    def do(self, name: str, log: Path, action: Callable[[], str | None]) -> None:
+        """Do one item: traceback to its log, one sentence to the terminal."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(log, mode="a")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger = logging.getLogger()
+        logger.addHandler(handler)
+        started = time.perf_counter()
+        try:
+            said = action()
+            text = f"{self.stage} {name}: {said or 'done'} in {time.perf_counter() - started:.1f} s"
+            logging.getLogger("lookalike").info(text)
+            typer.echo(text)
+        except Exception as error:
+            self.failed += 1
+            logger.error(traceback.format_exc())
+            reason = str(error) if isinstance(error, LookalikeError) else f"{type(error).__name__}: {error}"
+            typer.echo(f"error: {self.stage} {name}: {reason}\n       log: {log}", err=True)
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
+
+    def end(self) -> None:
+        """Exit with 1 where an item failed."""
+        if self.failed:
+            raise typer.Exit(1)
