@@ -91,6 +91,19 @@ def _train(run: RunSpec, train_run: Callable[..., None], bar: bool | None) -> st
 
 
 @app.command()
+def make_patch(plan: PlanFile, runs: Runs) -> None:
+    """Train the study's adversarial patch against runs."""
+    from lookalike.evaluation.patch import make_patch as make
+
+    known, work = read_plan(plan), Work("make_patch")
+    if known.patch is None:
+        raise LookalikeError(f"study {known.study} has no patch; write patch: {{model: ..., target: ...}}.")
+    for run in map(known.run, runs):
+        work.do(run.id, run.log("make_patch"), lambda run=run: make(run))  # type: ignore[misc]
+    work.end()
+
+
+@app.command()
 def precompute_support(plan: PlanFile, runs: Runs) -> None:
     """Embed support and queries; centroids, neighbour index."""
     from lookalike.support.precompute import precompute_support as precompute

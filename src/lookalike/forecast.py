@@ -22,6 +22,7 @@ from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import settings_class
 from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
+from lookalike.evaluation.sets import evaluation_set
 from lookalike.plan import Plan
 from lookalike.reporting.names import figure_names, figure_paths, shown_explanations, table_names, table_paths
 
@@ -82,6 +83,10 @@ def list_jobs(plan: Plan) -> list[Job]:
     for run in runs:
         if run.trained:
             jobs.append(Job("train", run.folder / "model.safetensors", run.folder / "benchmarks" / "train.tsv"))
+    if any(evaluation_set(name).patch for name in plan.evaluation_sets):
+        for run in runs:
+            if run.patch.parent == run.folder:
+                jobs.append(Job("make_patch", run.patch, run.folder / "benchmarks" / "make_patch.tsv"))
     for run in runs:
         output = run.support_folder / "support.safetensors"
         jobs.append(Job("precompute_support", output, run.folder / "benchmarks" / "precompute_support.tsv"))

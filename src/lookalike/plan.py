@@ -91,6 +91,12 @@ class RunSpec:
         """The support store."""
         return self.folder / "support"
 
+    @property
+    def patch(self) -> Path:
+        """The adversarial patch that the images of this run's data set, size and seed carry."""
+        model = (self.plan.patch or {}).get("model", self.model)
+        return RunSpec(self.plan, self.dataset, model, self.size, self.seed).folder / "patch.safetensors"
+
     def queries(self, split: str) -> Path:
         """Embedded images of an evaluation set."""
         return self.support_folder / f"queries@{split}.safetensors"
@@ -140,6 +146,7 @@ class Plan:
         baseline: model that paired comparisons refer to.
         explained_queries: queries a run explains.
         threads: CPU threads of one run.
+        patch: settings of the adversarial patch, where an evaluation set carries one.
         root: the folder that holds `results/`.
     """
 
@@ -154,6 +161,7 @@ class Plan:
     baseline: str
     explained_queries: int
     threads: int
+    patch: dict[str, Any] | None = None
     root: Path = Path("results")
 
     @property

@@ -58,3 +58,18 @@ class TrainingSettings(Settings):
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must rise, e.g. milestones: [100, 150]")
         return self
+
+
+class PatchSettings(Settings):
+    """The adversarial patch of a study, for evaluation sets such as `test-patch`."""
+
+    model: str = Field(description="The model it is made against; every model is evaluated on it.")
+    target: Annotated[int, Field(ge=0)] = Field(859, description="Class index; ImageNet's 859 is the toaster.")
+    shape: Literal["circle", "square"] = "circle"
+    area: Annotated[float, Field(gt=0, lt=1)] = Field(0.05, description="Share of the image's area.")
+    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.9, description="Of the target, at which an image is done."
+    )
+    iterations: Annotated[int, Field(ge=1)] = Field(1000, description="Most steps on one image.")
+    images: Annotated[int, Field(ge=1)] = Field(20000, description="Training images it passes in an epoch.")
+    epochs: Annotated[int, Field(ge=1)] = 20

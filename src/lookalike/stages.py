@@ -14,6 +14,7 @@ STAGES = {
     "prepare_data": "lookalike.data.prepare",
     "filter_data": "lookalike.data.filters",
     "train": "lookalike.training.train",
+    "make_patch": "lookalike.evaluation.patch",
     "precompute_support": "lookalike.support.precompute",
     "evaluate": "lookalike.evaluation.evaluate",
     "explain": "lookalike.explanation.explain",

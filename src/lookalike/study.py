@@ -16,7 +16,7 @@ from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.methods.registry import METHODS, load_method
 from lookalike.plan import Plan
-from lookalike.settings import Settings
+from lookalike.settings import PatchSettings, Settings
 
 VERSION = 1
 RESERVED = ("data", "downloads", "tracking", "benchmarks")
@@ -50,6 +50,7 @@ class Study(Settings):
     baseline: str = Field("", description="Model that paired comparisons refer to; the first one when left out.")
     explained_queries: Annotated[int, Field(ge=0)] = Field(6, description="Queries a run explains.")
     threads: Annotated[int, Field(ge=1)] = Field(1, description="CPU threads of one run.")
+    patch: PatchSettings | None = Field(None, description="Adversarial patch of evaluation sets such as `test-patch`.")
 
     def plan(self, root: Path = Path("results")) -> Plan:
         """Resolve into the plan that the stages read."""
@@ -68,6 +69,7 @@ class Study(Settings):
             baseline=self.baseline or next(iter(self.models)),
             explained_queries=self.explained_queries,
             threads=self.threads,
+            patch=None if self.patch is None else self.patch.model_dump(mode="json"),
             root=root,
         )
 
@@ -278,6 +280,17 @@ def _check_names(study: Study, source: str) -> None:
                     f"{source}: models.{name}.explain names mode {mode!r}, which models.{name}.modes lacks. Write\n"
                     + _yaml(("models", name, "modes"), f"[{', '.join([*model.modes, mode])}]")
                 )
+    patched = [name for name in study.evaluation_sets if evaluation_set(name).patch]
+    if patched and study.patch is None:
+        raise LookalikeError(
+            f"{source}: evaluation_sets has {patched[0]}, but there is no patch. Write\n"
+            f"  patch:\n    model: {next(iter(study.models))}\n    target: 0"
+        )
+    if study.patch is not None and study.patch.model not in study.models:
+        raise LookalikeError(
+            f"{source}: patch.model is {study.patch.model!r}, which is no model of this study. Write\n"
+            + _yaml(("patch", "model"), _nearest(study.patch.model, list(study.models)))
+        )
     if study.baseline and study.baseline not in study.models:
         raise LookalikeError(
             f"{source}: baseline is {study.baseline!r}, which is no model of this study. Write\n"

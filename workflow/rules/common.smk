@@ -8,7 +8,7 @@ from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import settings_class
 from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
-from lookalike.evaluation.sets import PATTERN
+from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.forecast import obstacles
 from lookalike.reporting.names import (
     figure_names,
@@ -179,6 +179,12 @@ def pretrained_of(wildcards):
     run = run_of(wildcards)
     named = ((run.source or run).settings.get("backbone") or {}).get("weights")
     return [] if named is None else named
+
+
+def patch_of(wildcards):
+    """The adversarial patch that a run's queries carry, where an evaluation set asks for one."""
+    carried = any(evaluation_set(name).patch for name in PLAN.evaluation_sets)
+    return str(run_of(wildcards).patch) if carried else []
 
 
 def predictions():

@@ -1,9 +1,39 @@
+rule make_patch:
+    input:
+        data=ancient(manifest_of),
+        weights=weights_of,
+        pretrained=pretrained_of,
+    output:
+        "<run>/patch.safetensors",
+    log:
+        "<run>/logs/make_patch.log",
+    benchmark:
+        "<run>/benchmarks/make_patch.tsv"
+    threads: PLAN.threads
+    resources:
+        mem_mb=4000,
+        runtime=600,
+    params:
+        plan=str(PLAN.path),
+        seed=PLAN.seed,
+        data=data_version,
+        settings=inference_settings,
+        patch=PLAN.patch,
+        code=code_of("make_patch"),
+    message:
+        "Train an adversarial patch against {wildcards.model} on {wildcards.dataset}, seed {wildcards.seed}"
+    shell:
+        "lookalike make-patch {params.plan}"
+        " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
+
+
 # One rule for runs with weights of their own, one for runs on a frozen backbone, which leave their record here.
 rule precompute_support:
     input:
         data=ancient(manifest_of),
         weights=weights_of,
         pretrained=pretrained_of,
+        patch=patch_of,
     output:
         support="<trained_run>/support/support.safetensors",
         queries=expand(

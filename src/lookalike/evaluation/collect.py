@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.errors import LookalikeError
-from lookalike.evaluation.metrics import BINS, bin_of, summarise
+from lookalike.evaluation.metrics import BINS, bin_of, real_accuracy, summarise
 from lookalike.files import writing
 from lookalike.plan import Evaluation, Plan
 
@@ -71,10 +71,15 @@ def read_predictions(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def _metrics(frame: pd.DataFrame) -> dict[str, float]:
-    return summarise(
+    found = summarise(
         frame.confidence.to_numpy(),
         (frame.label == frame.predicted).to_numpy(),
         frame.log_prob.to_numpy(),
         frame["rank"].to_numpy(),
         frame.brier.to_numpy(),
     )
+    if "real_correct" in frame:  # ImageNet only
+        correct = [None if value is None or pd.isna(value) else bool(value) for value in frame.real_correct]
+        found["real_accuracy"] = real_accuracy(correct)
+        found["real_accuracy_upstream"] = real_accuracy(correct, upstream=True)
+    return found

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from lookalike.errors import LookalikeError
+from lookalike.evaluation.metrics import real_correct
 from lookalike.files import writing
 from lookalike.methods.base import Embedded, Prediction
 from lookalike.plan import RunSpec
@@ -23,12 +24,18 @@ def evaluate(run: RunSpec, mode: str, split: str) -> None:
     Raises:
         LookalikeError: data, weights or support are missing or damaged, or a probability is not a number.
     """
-    _, classifier, queries = load_run(run, split)
+    data, classifier, queries = load_run(run, split)
     prediction = classifier.predict(queries.features, mode)
     if bool(prediction.log_probs.isnan().any()):
         raise LookalikeError(f"{run.id} gives probabilities that are not numbers in mode {mode}; train the run again.")
     with writing(run.predictions(mode, split)) as temporary:
-        pq.write_table(prediction_table(prediction, queries), temporary)
+        table = prediction_table(prediction, queries)
+        if "answers" in data.columns:
+            right = data.column("answers")[_array(queries.ids)]
+            table = table.append_column(
+                "real_correct", pa.array(real_correct(prediction.predicted(), right), pa.bool_())
+            )
+        pq.write_table(table, temporary)
 
 
 def prediction_table(prediction: Prediction, queries: Embedded) -> pa.Table:

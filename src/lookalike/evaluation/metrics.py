@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 BINS = 15
@@ -53,6 +55,31 @@ def _calibration_error(confidence: np.ndarray, correct: np.ndarray, which: np.nd
     kept = which >= 0
     gap = np.bincount(which[kept], (confidence.astype(np.float64) - correct)[kept], minlength=bins)
     return float(np.abs(gap).sum() / len(confidence))
+
+
+def real_correct(predicted: np.ndarray, answers: Sequence[Sequence[int]]) -> list[bool | None]:
+    """Whether each prediction is among the ReaL labels of its image; None for an image that has none.
+
+    Args:
+        predicted: (M,) classes.
+        answers: M lists of classes that are right (Beyer et al., arXiv 2006.07159).
+    """
+    return [
+        int(label) in set(map(int, right)) if len(right) else None
+        for label, right in zip(predicted, answers, strict=True)
+    ]
+
+
+def real_accuracy(correct: Sequence[bool | None], upstream: bool = False) -> float:
+    """ReaL accuracy: images without a ReaL label are left out of numerator and denominator.
+
+    Args:
+        correct: of `real_correct`.
+        upstream: count images without a label as wrong, as the original scripts of kNN and EMD-Corr do (defect B2).
+    """
+    hits, known = sum(value is True for value in correct), sum(value is not None for value in correct)
+    total = len(correct) if upstream else known
+    return hits / total if total else float("nan")
 
 
 def summarise(

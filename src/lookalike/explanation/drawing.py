@@ -100,15 +100,11 @@ def _short(name: str) -> str:
 
 def _query(axes: Axes, left: float, top: float, record: Explanation, data: PreparedData) -> None:
     _image(axes, left, top, QUERY, record.query, data, None)
-    middle = left + QUERY / 2
+    axes.text(left, top - 0.02, f"true {_short(data.class_names[record.label])}", va="bottom", fontsize=6.5)
     axes.text(
-        middle, top - 0.02, f"true {_short(data.class_names[record.label])}", ha="center", va="bottom", fontsize=6.5
-    )
-    axes.text(
-        middle,
+        left,
         top + QUERY + 0.02,
         f"predicted {_short(data.class_names[record.predicted])}",
-        ha="center",
         va="top",
         fontsize=6.5,
         color=RIGHT if record.label == record.predicted else WRONG,

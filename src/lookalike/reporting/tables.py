@@ -17,6 +17,7 @@ GROUP = ["dataset", "size", "model", "mode", "evaluation_set"]
 LIMITS = {
     "accuracy": (0.0, 1.0),
     "top5": (0.0, 1.0),
+    "real_accuracy": (0.0, 1.0),
     "ece": (0.0, 1.0),
     "adaptive_ece": (0.0, 1.0),
     "nll": (0.0, np.inf),
@@ -68,8 +69,11 @@ def interval(row: pd.Series, metric: str, scale: float, digits: int) -> str:
 
 def table_accuracy(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Accuracy, top-5 and ECE of every model and mode."""
+    frame = read_metrics(plan)
     metrics = {"accuracy": "Accuracy (%)", "top5": "Top-5 (%)", "ece": "ECE (%)"}
-    numbers = over_seeds(read_metrics(plan), list(metrics), GROUP)
+    if "real_accuracy" in frame:
+        metrics["real_accuracy"] = "ReaL accuracy (%)"
+    numbers = over_seeds(frame, list(metrics), GROUP)
     shown = _labels(numbers)
     for metric, heading in metrics.items():
         shown[heading] = [interval(row, metric, 100, 2) for _, row in numbers.iterrows()]

@@ -9,21 +9,20 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lookalike.data.corruptions import CORRUPTIONS
 from lookalike.data.images import Images, open_images
 from lookalike.data.prepared import PreparedData, open_data
 from lookalike.determinism import best_device, pin_arithmetic
+from lookalike.evaluation.patch import patched
 from lookalike.evaluation.sets import evaluation_set
 from lookalike.methods.base import Classifier, Embedded
 from lookalike.methods.build import load_classifier
 from lookalike.plan import RunSpec
 from lookalike.seeds import derive_seed
+from lookalike.support.embed import embed
 from lookalike.support.store import load_tensors, origin_of, save_tensors
 from lookalike.tracking.record import write_record
-
-IMAGES_PER_BATCH = 256
 
 
 def precompute_support(run: RunSpec) -> None:
@@ -59,6 +58,9 @@ def evaluation_images(run: RunSpec, data: PreparedData, name: str, device: torch
         corrupt = CORRUPTIONS[wanted.corruption]
         seed = derive_seed(run.plan.seed, run.dataset, "corruption")  # the same images for every model and seed
         images.change = lambda pixels, ids: corrupt(pixels, ids, wanted.severity, seed)
+    if wanted.patch:
+        shape = run.plan.patch["shape"] if run.plan.patch else "circle"
+        images.change = patched(run.patch, shape, derive_seed(run.plan.seed, run.dataset, "patched"))
     return images
 
 
@@ -74,16 +76,6 @@ def load_run(run: RunSpec, split: str) -> tuple[PreparedData, Classifier, Embedd
     classifier = load_classifier(run, data)
     classifier.load_support(load_tensors(run.support_folder / "support.safetensors", origin))
     return data, classifier, Embedded(**load_tensors(run.queries(split), origin))
-
-
-@torch.no_grad()
-def embed(classifier: Classifier, images: Images) -> Embedded:
-    """All images behind the backbone, on the CPU."""
-    parts: list[Tensor] = []
-    for start in range(0, len(images), IMAGES_PER_BATCH):
-        rows = torch.arange(start, min(start + IMAGES_PER_BATCH, len(images)), device=images.labels.device)
-        parts.append(classifier.embed(images.take(rows)).float().cpu())
-    return Embedded(torch.cat(parts), images.labels.cpu(), images.environments.cpu(), images.ids)
 
 
 def _origin(run: RunSpec, data: PreparedData) -> dict[str, str]:

@@ -20,17 +20,18 @@ from lookalike.seeds import derive_seed
 # Shapes of each part; the name of a class is made of one syllable a part.
 PARTS = {"body": 3, "head": 3, "ears": 4, "wings": 3, "tail": 4, "feet": 3, "pattern": 3}
 SYLLABLES = (
-    ("bo", "la", "ti"),
-    ("ro", "mi", "ka"),
+    ("b", "l", "t"),
+    ("o", "i", "a"),
     ("", "n", "l", "s"),
     ("", "ve", "zu"),
-    ("", "da", "pi", "go"),
+    ("", "d", "p", "g"),
     ("k", "m", "r"),
     ("a", "e", "u"),
 )
 POINTS = ("body", "head", "eye", "left ear", "right ear", "wing", "tail", "hind foot", "fore foot")
 SCENES = ("meadow", "sand", "water", "rock")
-OCCLUDED = 0.5  # share of images with something in front of the creature
+CONTRAST = 0.5  # of the scenes' textures: what stands before them must be seen
+OCCLUDED = 0.4  # share of images with something in front of the creature
 Grid = np.ndarray
 Shape = Callable[[Grid, Grid], Grid]  # signed distance, negative inside, in units of the creature
 
@@ -78,7 +79,7 @@ def class_codes(count: int) -> list[tuple[int, ...]]:
 
 
 def class_name(code: tuple[int, ...]) -> str:
-    """A name that tells the parts: `bomidaka`."""
+    """A name that tells the parts: `bondka`."""
     return "".join(part[shape] for part, shape in zip(SYLLABLES, code, strict=True))
 
 
@@ -148,9 +149,9 @@ class Pose:
     """Where a creature stands: centre, scale, rotation, and which way it looks."""
 
     def __init__(self, random: np.random.RandomState) -> None:
-        self.scale = random.uniform(0.62, 0.85)
-        self.x, self.y = random.uniform(-0.15, 0.15), random.uniform(-0.05, 0.2)
-        angle = random.uniform(-0.35, 0.35)
+        self.scale = random.uniform(0.75, 0.95)
+        self.x, self.y = random.uniform(-0.08, 0.08), random.uniform(0, 0.15)
+        angle = random.uniform(-0.25, 0.25)
         self.cos, self.sin = np.cos(angle), np.sin(angle)
         self.facing = 1 if random.uniform() < 0.5 else -1
 
@@ -335,7 +336,7 @@ def paint_scene(random: np.random.RandomState, scene: int, x: Grid, y: Grid) -> 
     else:
         low, high = colour(0.7, 0.1, 0.3), colour(0.08, 0.12, 0.7)
         texture = np.abs(coarse - 0.5) * 1.6 + 0.4 * np.floor(4 * fine) / 4
-    texture = np.clip(texture, 0, 1)
+    texture = 0.5 + CONTRAST * (np.clip(texture, 0, 1) - 0.5)
     painted: np.ndarray = low[:, None, None] * (1 - texture) + high[:, None, None] * texture
     return painted
 

@@ -252,7 +252,6 @@ class Model(Classifier):
 
     # Inference ------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def predict(self, features: Tensor, mode: str) -> Prediction:
         """Log-probabilities under the support of `mode`; each query on its own except in compat knn and hnsw.
 
@@ -277,7 +276,7 @@ class Model(Classifier):
             log_probs = torch.stack([self.head(features, part) for part in parts])
             return log_probs.logsumexp(0) - math.log(len(parts))
         if mode in ("knn", "hnsw"):
-            rows = self.neighbours(features, mode)
+            rows = self.neighbours(features.detach(), mode)
             if self.upstream:  # the original joins the neighbours of all queries of a batch
                 rows = rows.flatten().expand(len(features), -1)
             return self.head.from_scores(self._scores_of(features, rows), self._tensors["labels"][rows])
