@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from lookalike.backbones.small_cnn import SmallCNN
 from lookalike.cli import app
+from lookalike.cli_data import data_app
 from lookalike.methods.base import Batch, Embedded
 
 ROOT = Path(__file__).parents[2]
@@ -20,17 +21,24 @@ def test_links_and_commands(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
-    known = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
-    for verb in re.findall(r"(?:^    |`)lookalike ([a-z-]+)", text, re.MULTILINE):
-        assert verb in known, f"{page.name} names `lookalike {verb}`"
+    for verb in re.findall(r"(?:^    |`)lookalike (data [a-z-]+|[a-z-]+)", text, re.MULTILINE):
+        assert verb in verbs(), f"{page.name} names `lookalike {verb}`"
     for target in re.findall(r"`make ([a-z]+)`", text):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"make {target}"
 
 
+def verbs() -> list[str]:
+    """Every verb, those of `data` with it."""
+    return [
+        f"{prefix}{command.name or command.callback.__name__.replace('_', '-')}"
+        for prefix, commands in (("", app.registered_commands), ("data ", data_app.registered_commands))
+        for command in commands
+    ]
+
+
 def test_every_verb_has_help() -> None:
-    for command in app.registered_commands:
-        name = command.callback.__name__.replace("_", "-")
-        assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+    for verb in verbs():
+        assert CliRunner().invoke(app, [*verb.split(), "--help"]).exit_code == 0
 
 
 def test_the_method_of_the_guide_works() -> None:

@@ -20,11 +20,11 @@ from lookalike.errors import LookalikeError
 from lookalike.evaluation.evaluate import evaluate
 from lookalike.evaluation.patch import make_patch, patch_mask, patched, train_patch
 from lookalike.evaluation.sets import EvaluationSet, evaluation_set
-from lookalike.plan import Plan
+from lookalike.plan import Plan, RunSpec
 from lookalike.settings import PatchSettings
 from lookalike.study import check_study
 from lookalike.support.precompute import load_run, precompute_support
-from lookalike.tensors import read_tensors
+from lookalike.tensors import read_tensors, write_tensors
 from lookalike.training.train import train
 
 
@@ -109,13 +109,19 @@ def test_a_patch_turns_the_decision_and_comes_again(tiny: Plan, model: str) -> N
     first = run.patch.read_bytes()
     make_patch(run)
     assert run.patch.read_bytes() == first
+    trained = target_log_prob(run)
+    stored = read_tensors(run.patch)
+    plain = stored["mask"] * torch.rand(1, generator=torch.Generator().manual_seed(0))
+    write_tensors(run.patch, {"patch": plain[None], "mask": stored["mask"]})
+    assert trained > target_log_prob(run) + 0.05  # than a patch of one colour
+
+
+def target_log_prob(run: RunSpec) -> float:
+    """Mean log-probability of the patch's target over the test images that carry it."""
     precompute_support(run)
-    shares = {}
-    for split in ("test", "test-patch"):
-        _, classifier, queries = load_run(run, split)
-        predicted = classifier.predict(queries.features, run.settings["modes"][0]).predicted()
-        shares[split] = (predicted == 3).mean()
-    assert shares["test-patch"] > shares["test"] + 0.1
+    _, classifier, queries = load_run(run, "test-patch")
+    found = classifier.predict(queries.features, run.settings["modes"][0]).log_probs
+    return found[:, 3].clamp_min(-20).mean().item()
 
 
 def test_a_model_without_gradient_is_refused(tiny: Plan) -> None:
@@ -142,8 +148,6 @@ def test_a_patch_lies_where_its_mask_is(tmp_path: Path, digits: Path) -> None:
     assert ((patch == 0) | (mask == 1)).all()
     assert patch.min() >= 0
     assert patch.max() <= 1
-    from lookalike.tensors import write_tensors
-
     write_tensors(tmp_path / "patch.safetensors", {"patch": patch, "mask": mask})
     put = patched(tmp_path / "patch.safetensors", "square", 5)
     some = torch.arange(6)

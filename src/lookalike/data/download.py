@@ -99,15 +99,15 @@ def obstacle(name: str) -> str:
     """What keeps a data set from being fetched without a person; empty where nothing does."""
     if is_fetched(name):
         return ""
-    try:
-        check_accepted(name)
-        if not has_own_folders(name):
-            folder = downloads() / name
-            by_hand = [f for f in DATA_SETS[name].files if not f.urls and not (folder / f.name).exists()]
-            check_by_hand(name, by_hand)
-    except LookalikeError as error:
-        return str(error)
-    return ""
+    folder = downloads() / name
+    by_hand = [f for f in DATA_SETS[name].files if not f.urls and not (folder / f.name).exists()]
+    found = []
+    for check in (lambda: check_accepted(name), lambda: check_by_hand(name, by_hand * (not has_own_folders(name)))):
+        try:
+            check()
+        except LookalikeError as error:
+            found.append(str(error))
+    return " ".join(found)
 
 
 def verify(name: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 
 def take_turns(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -40,6 +39,8 @@ def memory_wrap_draw(count: int, held_out: int, seed: int) -> tuple[np.ndarray, 
     Returns:
         (N - held_out,) the order from which a subset is the beginning, and (held_out,) the images held out.
     """
+    import torch  # figures read prepared data too, and need not wait for it
+
     first = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     rest, validation = first[: count - held_out], first[count - held_out :]
     second = torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed))
