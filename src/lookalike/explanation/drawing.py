@@ -18,7 +18,7 @@ from lookalike.reporting.style import GREY, PAGE, RIGHT, WRONG
 
 SHOWN_CLASSES, SHOWN_IMAGES, SHOWN_INFLUENCE = 3, 10, 5
 HEAD, ROW, QUERY, IMAGE, GAP, EDGE = 0.38, 0.88, 0.52, 0.43, 0.055, 0.06  # inches
-BARS, BAR = 0.72, 0.11
+BARS, BAR = 0.5, 0.11
 LONGEST_NAME = 12  # characters that fit below an image
 Colour = tuple[float, float, float]
 
@@ -30,14 +30,14 @@ def draw_weights(records: list[Explanation], data: PreparedData) -> Figure:
     """
     figure, axes = _canvas(len(records))
     images_at = PAGE - EDGE - SHOWN_IMAGES * (IMAGE + GAP) + GAP
-    bars_at = QUERY + 0.45
+    bars_at = QUERY + 0.7
     _headings(axes, {EDGE: "query", bars_at: "probability", images_at: "heaviest training images: class and weight"})
     for number, record in enumerate(records):
         top = HEAD + number * ROW
         _query(axes, EDGE, top, record, data)
         _bars(axes, bars_at, top, record, data)
         for place, exemplar in enumerate(record.exemplars[:SHOWN_IMAGES]):
-            _exemplar(axes, images_at + place * (IMAGE + GAP), top, exemplar, f"{exemplar.weight:.3f}", record, data)
+            _exemplar(axes, images_at + place * (IMAGE + GAP), top, exemplar, _share(exemplar.weight), record, data)
     return figure
 
 
@@ -91,6 +91,11 @@ def _headings(axes: Axes, texts: dict[float, str]) -> None:
 def _signed(value: float) -> str:
     """`+0.037`, and `+8e-5` for what would read as zero."""
     return f"{value:+.3f}" if abs(value) >= 5e-4 else f"{value:+.0e}".replace("e-0", "e-")
+
+
+def _share(value: float) -> str:
+    """`0.037`, and `8e-5` for what would read as zero."""
+    return _signed(value).removeprefix("+")
 
 
 def _short(name: str) -> str:
