@@ -21,6 +21,10 @@ check: .venv/ready
 
 benchmark: .venv/ready
 	$(BIN)/python benchmarks/nw_head.py
+	$(BIN)/python benchmarks/large_index.py
+	$(BIN)/lookalike data fetch fashion_mnist
+	$(BIN)/lookalike data prepare fashion_mnist
+	$(BIN)/python benchmarks/input_pipeline.py
 
 # The tracking page, on this machine only.
 ui: .venv/ready

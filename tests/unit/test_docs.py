@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from lookalike.backbones.small_cnn import SmallCNN
 from lookalike.cli import app
 from lookalike.cli_data import data_app
+from lookalike.data.registry import DATA_SETS, UNPUBLISHED
 from lookalike.methods.base import Batch, Embedded
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +70,13 @@ def test_the_readmes_snippet_runs() -> None:
     exec(code, names)
     assert names["log_probs"].shape == (4, 10)
     assert names["weights"].shape == (4, 20)
+
+
+def test_every_data_set_is_documented() -> None:
+    text = (ROOT / "docs/reference/data.md").read_text()
+    assert [name for name in DATA_SETS if f"`{name}`" not in text] == []
+    for name, row in DATA_SETS.items():
+        assert row.reader or row.form in ("labels", "made"), name
+        assert all(file.urls or row.manual for file in row.files), name
+        assert all(file.checksum or file.checksum_from == UNPUBLISHED for file in row.files), name
+    assert f"all {len(DATA_SETS)} data sets" in (ROOT / "README.md").read_text()

@@ -61,6 +61,41 @@ def put(path: str, value: object):
         (put("seeds", [1, 1]), "seeds names an entry twice"),
         (put("seeds", None), "seeds is missing"),
         (put("datasets", ["digit"]), "no known data set; there are digits, .* Write\n  datasets: \\[digits\\]"),
+        (
+            put("datasets", ["imagenet_c"]),
+            "datasets names 'imagenet_c', which is made from others when they are evaluated",
+        ),
+        (
+            put("datasets", {"birds": {"source": "cub20"}}),
+            "names 'cub20', .* Write\n  datasets:\n    birds:\n      source: cub200",
+        ),
+        (put("datasets", {"cub200": {"splt": "swapped"}}), "datasets.cub200.splt is no known key; .*split"),
+        (
+            put("datasets", {"cub200": {"split": "swaped"}}),
+            "datasets.cub200.split is 'swaped'; it must be one of official, swapped",
+        ),
+        (put("datasets", {"mine": {"source": "image_folder"}}), "datasets.mine.path is missing"),
+        (put("datasets", {"digits": "all"}), "datasets.digits is 'all'; write its options, or {} for none"),
+        (
+            put("datasets", {"digits": {"held_out": 1297}}),
+            "datasets.digits.held_out is 1297, but digits has 1297 training",
+        ),
+        (
+            put("datasets", {"critters": {"scene_rate": 2}}),
+            "datasets.critters.scene_rate is 2; it should be less than or equal to 1",
+        ),
+        (
+            put("datasets", {"critters": {"classes": 50, "test": 40}}),
+            "train and test must hold at least one image of each of the 50",
+        ),
+        (put("datasets", {"flowers102": {"size": 300}}), "resize \\(256\\) must be at least size \\(300\\)"),
+        (put("datasets", {"imagenet": {"queries": "clean"}}), "queries: clean needs duplicate_weights: FILE"),
+        (put("evaluation_sets", ["tset"]), "evaluation set 'tset' is unknown; .* Write\n  evaluation_sets: \\[test\\]"),
+        (
+            put("evaluation_sets", ["test-patch"]),
+            "evaluation_sets has test-patch, but there is no patch. Write\n  patch:",
+        ),
+        (put("patch", {"model": "resnet"}), "patch.model is 'resnet', which is no model of this study"),
         (put("sizes", [5000]), "sizes has 5000, but digits has 1297 training images. Write\n  sizes: \\[all\\]"),
         (put("sizes", ["some"]), "each size is all or a number of training images"),
         (put("baseline", "fcc"), "baseline is 'fcc'.*\n  baseline: fc"),

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 TRAINING = {"epochs": 2, "batch_size": 32, "lr": 0.1}
@@ -221,5 +223,92 @@ def test_plan_says_what_is_due_and_why(checkout: Checkout) -> None:
     done = checkout.snakemake("plan")
     assert done.returncode == 0, done.stderr
     assert re.search(r"train +2 +1 +1 .* settings or code changed", done.stdout), done.stdout
-    assert "data to fetch by hand: none" in done.stdout
+    assert "data: all is here" in done.stdout
     assert re.search(r"time: about \d+ s on \d+ cores", done.stdout)
+
+
+def test_data_that_a_person_must_fetch_stops_before_the_first_job(checkout: Checkout) -> None:
+    """Terms, files by hand, a path that is missing: the plan says it, a run stops at once, a dry run does not."""
+    datasets = {
+        "digits": None,
+        "birds": {"source": "cub200", "split": "swapped"},
+        "imagenet": {"queries": "published_clean"},
+        "mine": {"source": "image_folder", "path": "/nowhere"},
+    }
+    checkout.write({**STUDY, "name": "lacking", "datasets": datasets, "models": {"fc": STUDY["models"]["fc"]}})
+    planned = checkout.snakemake("plan")
+    assert planned.returncode == 0, planned.stderr
+    text = " ".join(planned.stdout.split())
+    assert "data to fetch: cub200, 1,150.6 MB, non-commercial research" in text
+    assert "`lookalike data fetch cub200 --accept-licence`" in text
+    assert "data set imagenet must be fetched by hand: register on https://image-net.org" in text
+    assert "Put ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz into" in text
+    assert "data set mine: path /nowhere is missing" in text
+    assert checkout.snakemake("-n").returncode == 0
+    for _ in range(2):  # a run that stopped holds no lock
+        stopped = checkout.snakemake()
+        assert stopped.returncode != 0
+        said = stopped.stdout + stopped.stderr
+        assert "error: data set cub200 has terms to accept" in said
+        assert "error: data set mine: path /nowhere is missing" in said
+        assert "Traceback" not in said
+        assert "Finished jobid" not in said
+    checkout.write(STUDY)
+
+
+def test_own_images_corruptions_patch_and_options(checkout: Checkout) -> None:
+    """Photographs and drawn creatures through every stage, on changed evaluation sets; nothing is due afterwards."""
+    make_own_images(checkout.folder / "mine")
+    datasets = {
+        "mine": {"source": "image_folder", "path": "mine", "size": 24, "resize": 28, "held_out": 4},
+        "biased": {
+            "source": "critters",
+            "size": 16,
+            "train": 40,
+            "test": 20,
+            "classes": 4,
+            "scene_rate": 0.9,
+            "held_out": 4,
+        },
+    }
+    training = {**TRAINING, "resized_crop": [0.3, 1.0], "flip": True}
+    study = {
+        **STUDY,
+        "name": "made",
+        "datasets": datasets,
+        "sizes": ["all"],
+        "evaluation_sets": ["test", "validation", "test-gaussian_blur-5", "test-patch"],
+        "patch": {"model": "fc", "target": 1, "area": 0.1, "images": 3, "epochs": 1, "iterations": 2},
+        "models": {
+            "fc": {"method": "fc", "training": training},
+            "knn": {"method": "knn", "backbone_from": "fc", "inference": {"voters": 3}},
+        },
+    }
+    checkout.write(study)
+    rules = checkout.run()
+    assert count(rules) == {"prepare_data": 2, "train": 2, "evaluate": 16, "explain": 4}
+    assert rules.count("make_patch") == 2  # one a data set, which both models' queries carry
+    folder = checkout.folder / "results" / "made"
+    assert (folder / "figures/weights-mine-knn-all-vote-test.png").stat().st_size > 1000
+    with open(folder / "tables" / "accuracy.csv") as handle:
+        sets = {(row["dataset"], row["evaluation_set"]) for row in csv.DictReader(handle)}
+    assert sets == {(name, split) for name in datasets for split in study["evaluation_sets"]}
+    assert checkout.run() == []
+    # How a set is read changes its runs; what is on disk stays.
+    datasets = {**datasets, "mine": {**datasets["mine"], "fit": "squash"}}
+    checkout.write({**study, "datasets": datasets})
+    rules = checkout.run("tables")
+    assert (rules.count("prepare_data"), rules.count("train"), rules.count("evaluate")) == (0, 1, 8)
+    checkout.write(STUDY)
+
+
+def make_own_images(folder: Path) -> None:
+    """Pictures of two colours and several sizes."""
+    random = np.random.RandomState(0)
+    for split, images in (("train", 12), ("test", 5)):
+        for label, name in enumerate(("red", "blue")):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(images):
+                pixels = random.randint(0, 80, (30 + number, 40 - number, 3)).astype(np.uint8)
+                pixels[..., 2 * label] += 150
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")

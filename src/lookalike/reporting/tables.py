@@ -14,6 +14,7 @@ from lookalike.files import write_text, writing
 from lookalike.plan import Plan
 
 GROUP = ["dataset", "size", "model", "mode", "evaluation_set"]
+SHOWN_CLASSES = 20
 LIMITS = {
     "accuracy": (0.0, 1.0),
     "top5": (0.0, 1.0),
@@ -96,8 +97,14 @@ def table_calibration(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
 
 
 def table_per_class(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Accuracy of each class, every model and mode."""
+    """Accuracy of each class, every model and mode; its spread over classes where they do not fit a page."""
     numbers = over_seeds(read_metrics(plan, "class_metrics"), ["accuracy"], [*GROUP, "label"])
+    if numbers["label"].nunique() > SHOWN_CLASSES:
+        spread = numbers.groupby(GROUP, sort=False)["accuracy"].quantile([0, 0.1, 0.5, 1]).mul(100).unstack()
+        spread.columns = ["lowest class", "10th percentile", "median", "highest class"]
+        text = spread.map("{:.1f}".format).reset_index()
+        caption = f"Spread of accuracy over classes (%), mean over seeds; the CSV has every class. Study {plan.study}."
+        return numbers, _labels(text).join(text.drop(columns=GROUP)), caption
     shown = numbers.copy()
     shown["accuracy"] = (shown["accuracy"] * 100).map("{:.1f}".format)
     shown = shown.pivot(index=GROUP, columns="label", values="accuracy")
