@@ -102,3 +102,22 @@ def test_stages_by_hand(tiny: Plan) -> None:
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(LookalikeError, match=r"model.safetensors cannot be read"):
         precompute_support(nw)
+
+
+def test_many_classes_become_a_spread(tiny: Plan) -> None:
+    keys = {"dataset": "digits", "size": "100", "mode": "linear", "evaluation_set": "test"}
+    accuracy = {"nw": np.arange(30) / 30, "fc": np.full(30, 0.5)}
+    rows = [
+        {**keys, "model": model, "seed": seed, "label": label, "accuracy": values[label]}
+        for model, values in accuracy.items()
+        for seed in (0, 1)
+        for label in range(30)
+    ]
+    (tiny.folder / "tables").mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(tiny.folder / "tables" / "class_metrics.csv", index=False)
+    draw_table(tiny, "per_class")
+    text = table_paths(tiny, "per_class")[2].read_text().splitlines()
+    assert text[0].endswith("| lowest class | 10th percentile | median | highest class |")
+    assert text[2].endswith("| nw | linear | 0.0 | 9.7 | 48.3 | 96.7 |")  # in the order of the study
+    assert text[3].endswith("| fc | linear | 50.0 | 50.0 | 50.0 | 50.0 |")
+    assert len(pd.read_csv(table_paths(tiny, "per_class")[0])) == 60

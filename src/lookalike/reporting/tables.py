@@ -100,9 +100,11 @@ def table_per_class(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Accuracy of each class, every model and mode; its spread over classes where they do not fit a page."""
     numbers = over_seeds(read_metrics(plan, "class_metrics"), ["accuracy"], [*GROUP, "label"])
     if numbers["label"].nunique() > SHOWN_CLASSES:
-        spread = numbers.groupby(GROUP, sort=False)["accuracy"].quantile([0, 0.1, 0.5, 1]).mul(100).unstack()
-        spread.columns = ["lowest class", "10th percentile", "median", "highest class"]
-        text = spread.map("{:.1f}".format).reset_index()
+        rows = []
+        for key, part in numbers.groupby(GROUP, sort=False):
+            percent = np.quantile(part["accuracy"], [0, 0.1, 0.5, 1]) * 100
+            rows.append([*key, *(f"{value:.1f}" for value in percent)])
+        text = pd.DataFrame(rows, columns=[*GROUP, "lowest class", "10th percentile", "median", "highest class"])
         caption = f"Spread of accuracy over classes (%), mean over seeds; the CSV has every class. Study {plan.study}."
         return numbers, _labels(text).join(text.drop(columns=GROUP)), caption
     shown = numbers.copy()
