@@ -214,8 +214,10 @@ def study_sources(plan: Plan) -> list[str]:
 
 def obstacles(plan: Plan) -> list[str]:
     """What a person must do about data before the study can run: one sentence each."""
-    prepared = {s["source"] for name, s in plan.datasets.items() if (plan.data_folder(name) / "manifest.json").exists()}
-    found = [obstacle(name) for name in study_sources(plan) if name not in prepared]
+    lacking = {
+        s["source"] for name, s in plan.datasets.items() if not (plan.data_folder(name) / "manifest.json").exists()
+    }
+    found = [obstacle(name) for name in study_sources(plan) if name in lacking]
     for name, settings in plan.datasets.items():
         path = settings.get("path")
         if path is not None and not Path(path).exists():

@@ -286,11 +286,8 @@ def _check_names(study: Study, source: str) -> None:
             f"{source}: evaluation_sets has {patched[0]}, but there is no patch. Write\n"
             f"  patch:\n    model: {next(iter(study.models))}\n    target: 0"
         )
-    if study.patch is not None and study.patch.model not in study.models:
-        raise LookalikeError(
-            f"{source}: patch.model is {study.patch.model!r}, which is no model of this study. Write\n"
-            + _yaml(("patch", "model"), _nearest(study.patch.model, list(study.models)))
-        )
+    if study.patch is not None:
+        _check_patch(study, study.patch, trained, source)
     if study.baseline and study.baseline not in study.models:
         raise LookalikeError(
             f"{source}: baseline is {study.baseline!r}, which is no model of this study. Write\n"
@@ -302,11 +299,45 @@ def _check_names(study: Study, source: str) -> None:
             raise LookalikeError(f"{source}: {key} names an entry twice: {entries}. Write each once.")
 
 
-def _check_sizes(study: Study, source: str) -> None:
+def _check_patch(study: Study, patch: PatchSettings, trained: list[str], source: str) -> None:
+    if patch.model not in trained:
+        what = "has no gradient to follow" if patch.model in study.models else "is no model of this study"
+        raise LookalikeError(
+            f"{source}: patch.model is {patch.model!r}, which {what}. Write\n"
+            + _yaml(("patch", "model"), _nearest(patch.model, trained or list(study.models)))
+        )
     for name, settings in study.datasets.items():
-        training = settings.counts().get("train")
-        if training is None:
+        classes = getattr(settings, "classes", DATA_SETS[settings.source].classes)
+        if classes and patch.target >= classes:
+            raise LookalikeError(
+                f"{source}: patch.target is {patch.target}, but {name} has {classes} classes. Write\n"
+                + _yaml(("patch", "target"), "0")
+            )
+
+
+def _check_sizes(study: Study, source: str) -> None:
+    splits = [evaluation_set(name).split for name in study.evaluation_sets]
+    weights: dict[str, Any] = {}
+    for name, settings in study.datasets.items():
+        chosen = getattr(settings, "duplicate_weights", None)
+        if chosen is not None and weights.setdefault(settings.prepared, chosen) != chosen:
+            raise LookalikeError(
+                f"{source}: datasets.{name}.duplicate_weights is {chosen}, another entry's {weights[settings.prepared]}; "
+                "the filters run once: write the same file."
+            )
+        counts = settings.counts()
+        if not counts:
             continue
+        if "train" not in counts:
+            raise LookalikeError(
+                f"{source}: datasets.{name} has test images only, so that no model can be trained on it; take it out."
+            )
+        if "validation" in splits and "validation" not in counts:
+            raise LookalikeError(
+                f"{source}: evaluation_sets has validation, but {name} has no such images. Write\n"
+                + _yaml(("datasets", name, "held_out"), str(max(1, counts["train"] // 10)))
+            )
+        training = counts["train"]
         left = training - settings.held_out
         if left <= 0:
             raise LookalikeError(

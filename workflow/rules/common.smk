@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import settings_class
-from lookalike.data.source import downloads
+from lookalike.data.source import downloads, fingerprint
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.forecast import obstacles
@@ -85,13 +85,14 @@ def plain_settings(name):
     }
 
 
-# Folder below results/data -> what prepares it; two entries of a study may read one folder.
-PREPARED = {
-    PLAN.datasets[name]["prepared"]: settings_class(
-        PLAN.datasets[name]["source"]
-    ).model_validate(plain_settings(name))
+ENTRIES = {
+    name: settings_class(PLAN.datasets[name]["source"]).model_validate(
+        plain_settings(name)
+    )
     for name in PLAN.datasets
 }
+# Folder below results/data -> what prepares it; two entries of a study may read one folder.
+PREPARED = {PLAN.datasets[name]["prepared"]: ENTRIES[name] for name in ENTRIES}
 
 
 def source_version(source):
@@ -101,27 +102,49 @@ def source_version(source):
     return f"{row.version} {files} {stage_code('prepare_data', dataset=source)}"
 
 
+def own_files(settings):
+    """The state of a user's own images, which no registry row tells."""
+    path = Path(getattr(settings, "path", None) or "/nowhere")
+    return f" {fingerprint(path)}" if path.exists() else ""
+
+
+def entry_of(wildcards):
+    """The settings of a run's data set."""
+    return ENTRIES[wildcards.dataset]
+
+
 def data_version(wildcards):
     """What a run reads: the prepared data set and how the study reads it."""
-    settings = plain_settings(wildcards.dataset)
-    return (
-        f"{source_version(settings['source'])} {json.dumps(settings, sort_keys=True)}"
-    )
+    settings = entry_of(wildcards)
+    reading = json.dumps(settings.reading(), sort_keys=True)
+    return f"{source_version(settings.source)} {reading}{own_files(settings)}"
+
+
+def query_version(wildcards):
+    """What only chooses queries, and so trains nothing anew."""
+    return entry_of(wildcards).choosing()
+
+
+def clean_of(wildcards):
+    """The clean queries, where the study asks for what our own filters leave."""
+    own_filters = getattr(entry_of(wildcards), "queries", "all") == "clean"
+    folder = PLAN.data_folder(wildcards.dataset)
+    return str(folder / "filters" / "clean.json") if own_filters else []
 
 
 def manifest_of(wildcards):
-    """The manifest of the prepared data set that a run reads, and the clean images where only those are queries."""
-    folder = PLAN.data_folder(wildcards.dataset)
-    own_filters = PLAN.datasets[wildcards.dataset].get("queries") == "clean"
-    return [str(folder / "manifest.json")] + [
-        str(folder / "filters" / "clean.json")
-    ] * own_filters
+    """The manifest of the prepared data set that a run reads."""
+    return str(PLAN.data_folder(wildcards.dataset) / "manifest.json")
 
 
 def filter_weights_of(wildcards):
-    """The network by which duplicates are found."""
-    settings = PREPARED[wildcards.prepared]
-    return settings.duplicate_weights if wildcards.filter == "duplicates" else []
+    """The network by which duplicates are found, whichever entry names it."""
+    named = [
+        settings.duplicate_weights
+        for settings in ENTRIES.values()
+        if settings.prepared == wildcards.prepared and settings.duplicate_weights
+    ]
+    return named[0] if named and wildcards.filter == "duplicates" else []
 
 
 def fetched_of(wildcards):

@@ -38,7 +38,8 @@ rule prepare_data:
             else 30
         ),
     params:
-        data=lambda wildcards: source_version(PREPARED[wildcards.prepared].source),
+        data=lambda wildcards: source_version(PREPARED[wildcards.prepared].source)
+        + own_files(PREPARED[wildcards.prepared]),
         source=lambda wildcards: PREPARED[wildcards.prepared].source,
         options=lambda wildcards: json.dumps(
             PREPARED[wildcards.prepared].prepare_options(), sort_keys=True
@@ -62,9 +63,10 @@ rule filter_data:
         "<data>/{prepared}/benchmarks/filter_data-{filter}.tsv"
     wildcard_constraints:
         filter="|".join(FILTERS),
+    threads: 8
     resources:
         mem_mb=24000,
-        runtime=720,
+        runtime=2880,
     params:
         weights=lambda wildcards, input: (
             f"--weights {input.weights}" if input.weights else ""

@@ -1,6 +1,7 @@
 rule evaluate:
     input:
         data=ancient(manifest_of),
+        clean=clean_of,
         weights=weights_of,
         pretrained=pretrained_of,
         support="<run>/support/support.safetensors",
@@ -19,6 +20,7 @@ rule evaluate:
         plan=str(PLAN.path),
         seed=PLAN.seed,
         data=data_version,
+        queries_from=query_version,
         settings=inference_settings,
         code=code_of("evaluate"),
     message:

@@ -31,6 +31,7 @@ rule make_patch:
 rule precompute_support:
     input:
         data=ancient(manifest_of),
+        clean=clean_of,
         weights=weights_of,
         pretrained=pretrained_of,
         patch=patch_of,
@@ -53,6 +54,7 @@ rule precompute_support:
         plan=str(PLAN.path),
         seed=PLAN.seed,
         data=data_version,
+        queries_from=query_version,
         settings=inference_settings,
         code=code_of("precompute_support"),
     message:

@@ -88,6 +88,11 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if content is None:
                 raise _refused(archive, f"holds {member.name!r}, which is a link or a device")
             yield member.name, content
+        # tarfile takes a cut or spoilt header for the end; the real end is a block of zeros.
+        assert tar.fileobj is not None
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it ends in the middle")
 
 
 def _checked(archive: Path, name: str) -> PurePosixPath:

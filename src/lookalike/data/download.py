@@ -12,9 +12,11 @@ import json
 import logging
 import os
 import shutil
+import threading
 import time
+import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ ATTEMPTS = 3  # a mirror that drops the connection is asked again for the rest
 CHUNK = 1 << 16  # what a dropped connection can cost
 TIMEOUT = (20, 60)  # seconds to connect, and between two pieces
 SPARE = 256 << 20  # bytes that must stay free
-RECORD = "fetched.json"
+RECORD, PARTLY = "fetched.json", ".fetched.json"  # the second one while files are missing
 log = logging.getLogger(__name__)
 pooch.get_logger().setLevel(logging.WARNING)  # our own progress says it better
 Report = Callable[[str, int, int], None]  # file, bytes so far, bytes in all (0 = unknown)
@@ -63,19 +65,21 @@ def fetch(name: str, report: Report = lambda file, done, total: None) -> str:
             missing = []
         check_by_hand(name, [file for file in missing if not file.urls and not (folder / file.name).exists()])
         _check_space(name, folder, missing)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            futures = [pool.submit(_get, name, folder, file, report) for file in missing]
-            for file, future in zip(missing, futures, strict=True):
-                known[file.name] = future.result()
+        _get_all(name, folder, missing, known, report)
         if missing or not (folder / RECORD).exists():
             write_json(folder / RECORD, {"name": name, "version": row.version, "files": known})
+        (folder / PARTLY).unlink(missing_ok=True)
     arrived = sum(known[file.name]["bytes"] for file in missing)
     return f"{len(missing)} files, {arrived / 1e6:,.1f} MB" if missing else "all files are here"
 
 
 def has_own_folders(name: str) -> bool:
     """Whether the user's own unpacked folders stand for the archives (ImageNet)."""
-    return name == "imagenet" and all((downloads() / name / part).is_dir() for part in ("train", "val"))
+    folder = downloads() / name
+    if name != "imagenet" or not all((folder / part).is_dir() for part in ("train", "val")):
+        return False
+    in_folders = any(entry.is_dir() for entry in os.scandir(folder / "val"))
+    return in_folders or (folder / DATA_SETS[name].files[-1].name).exists()  # the kit has the labels of a flat folder
 
 
 def is_fetched(name: str) -> bool:
@@ -173,9 +177,27 @@ def check_by_hand(name: str, missing: list[SourceFile]) -> None:
 
 
 def _known(folder: Path) -> dict[str, Any]:
-    """Records of files by name."""
-    path = folder / RECORD
-    return dict(read_json(path)["files"]) if path.exists() else {}
+    """Records of files by name, those of an unfinished fetch too."""
+    known: dict[str, Any] = {}
+    for path in (folder / RECORD, folder / PARTLY):
+        known |= read_json(path)["files"] if path.exists() else {}
+    return known
+
+
+def _get_all(name: str, folder: Path, missing: list[SourceFile], known: dict[str, Any], report: Report) -> None:
+    """Several files at once; each is recorded when it is there, and an error or Ctrl-C stops the others."""
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        futures = {pool.submit(_get, name, folder, file, report, stop): file for file in missing}
+        for future in as_completed(futures):
+            known[futures[future].name] = future.result()
+            write_json(folder / PARTLY, {"files": known})
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _is_here(folder: Path, file: SourceFile, known: dict[str, Any]) -> bool:
@@ -195,14 +217,16 @@ def _check_space(name: str, folder: Path, missing: list[SourceFile]) -> None:
         )
 
 
-def _get(name: str, folder: Path, file: SourceFile, report: Report) -> dict[str, Any]:
+def _get(name: str, folder: Path, file: SourceFile, report: Report, stop: threading.Event) -> dict[str, Any]:
     """One file from wherever it can be had, and its record."""
     path = folder / file.name
     if path.exists():
         return _placed(name, path, file)
-    if file.local and Path(file.local).exists():
-        return _taken(path, file)
     reasons = []
+    if file.local and Path(file.local).exists():
+        if _content_is_published(Path(file.local), file):
+            return _taken(path, file)
+        reasons.append(f"{file.local} holds another content than the published {file.name}")
     for url in file.urls:
         try:
             pooch.retrieve(
@@ -210,7 +234,7 @@ def _get(name: str, folder: Path, file: SourceFile, report: Report) -> dict[str,
                 file.checksum or None,
                 fname=file.name,
                 path=folder,
-                downloader=Transfer(file.name, _part(folder, file.name), report),
+                downloader=Transfer(file.name, _part(folder, file.name), report, stop),
             )
             return _record(path, url)
         except (requests.RequestException, ValueError, LookalikeError) as error:
@@ -233,6 +257,8 @@ def _reason(error: Exception, file: SourceFile) -> str:
 def _placed(name: str, path: Path, file: SourceFile) -> dict[str, Any]:
     """Check a file that the user put there."""
     kind, _, checksum = file.checksum.partition(":")
+    if file.content_sha256 and _content_is_published(path, file):
+        return _record(path, "put there by hand")
     if checksum and pooch.file_hash(str(path), alg=kind) != checksum:
         raise LookalikeError(
             f"{path} is not the published {file.name} of data set {name} ({kind} differs); delete it and fetch it "
@@ -242,14 +268,19 @@ def _placed(name: str, path: Path, file: SourceFile) -> dict[str, Any]:
 
 
 def _taken(path: Path, file: SourceFile) -> dict[str, Any]:
-    """Copy a file of a system's package; its packing may differ, its content may not."""
-    content = gzip.decompress(Path(file.local).read_bytes())
-    if hashlib.sha256(content).hexdigest() != file.content_sha256:
-        raise LookalikeError(f"{file.local} holds another content than the published {file.name}; remove its package.")
+    """Copy a file of a system's package; its packing may differ, its content does not."""
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.copyfile(file.local, temporary)
     os.replace(temporary, path)
     return _record(path, file.local)
+
+
+def _content_is_published(path: Path, file: SourceFile) -> bool:
+    """Whether a gzipped file holds the published content, however it is packed."""
+    try:
+        return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == file.content_sha256
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _record(path: Path, origin: str) -> dict[str, Any]:
@@ -269,8 +300,8 @@ class Transfer:
     belong to, so that two versions are never joined.
     """
 
-    def __init__(self, name: str, part: Path, report: Report) -> None:
-        self.name, self.part, self.report = name, part, report
+    def __init__(self, name: str, part: Path, report: Report, stop: threading.Event) -> None:
+        self.name, self.part, self.report, self.stop = name, part, report, stop
         self.note = part.with_suffix(".json")
 
     def __call__(self, url: str, output_file: str, _pooch: Any) -> None:
@@ -321,6 +352,8 @@ class Transfer:
             self._write_note(url, response)
             with open(self.part, "ab" if have else "wb") as out:
                 for chunk in response.iter_content(CHUNK):
+                    if self.stop.is_set():
+                        raise LookalikeError("stopped, because another file failed; what has arrived is kept")
                     out.write(chunk)
                     have += len(chunk)
                     self.report(self.name, have, total)

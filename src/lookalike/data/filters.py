@@ -6,6 +6,7 @@ duplicates of training images, greyscale images, images with a side below 224 pi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from lookalike.backbones.build import make_backbone
 from lookalike.data.images import open_images
 from lookalike.data.prepared import PreparedData
 from lookalike.data.resources import image_number, published_clean_ids
-from lookalike.determinism import best_device
+from lookalike.determinism import best_device, pin_arithmetic
 from lookalike.errors import LookalikeError
 from lookalike.files import write_json, writing
 from lookalike.settings import BackboneSettings
@@ -68,6 +69,7 @@ def remove_duplicates(data: PreparedData, rows: np.ndarray, weights: str, backbo
 
     Memory: a block of query features, one batch of training features, and their products; never all pairs.
     """
+    pin_arithmetic(len(os.sched_getaffinity(0)))  # photographs are decoded by as many threads; no TF32 at a threshold
     device = best_device()
     network = make_backbone(BackboneSettings(name=backbone, weights=weights), data.image_shape).to(device).eval()
 
@@ -85,7 +87,13 @@ def remove_duplicates(data: PreparedData, rows: np.ndarray, weights: str, backbo
     removed: Removed = {}
     for start in range(0, len(rows), block):
         chosen = rows[start : start + block]
-        queries = torch.cat([features for _, features in embed(chosen)])
+        queries = torch.empty(
+            len(chosen), size // 4, device=device
+        )  # filled in place: parts and their join are twice that
+        filled = 0
+        for _, features in embed(chosen):
+            queries[filled : filled + len(features)] = features
+            filled += len(features)
         cosine, nearest = nearest_exemplars(queries, embed(train))
         for row, value, training in zip(chosen, cosine.tolist(), nearest.tolist(), strict=True):
             if value > DUPLICATE:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.data.download import RECORD, has_own_folders, is_fetched, obstacle, verify
-from lookalike.data.manifest import check_file
+from lookalike.data.manifest import check_files
 from lookalike.data.registry import DATA_SETS
 from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
@@ -89,8 +89,7 @@ def verify_data(name: str, root: Path) -> list[str]:
     faults = verify(name)
     for folder in prepared_folders(name, root):
         try:
-            for file, known in read_json(folder / "manifest.json")["files"].items():
-                check_file(folder / file, known, whole=True)
+            check_files(folder, read_json(folder / "manifest.json")["files"], thorough=True)
         except LookalikeError as error:
             faults.append(str(error))
     return faults

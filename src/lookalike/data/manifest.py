@@ -8,26 +8,32 @@ from typing import Any
 from lookalike.errors import LookalikeError
 from lookalike.files import sha256
 
-HASHED_BYTES = 256 << 20  # larger files are checked by size only: hashing them would take longer than using them
+HASHED_BYTES = 256 << 20  # of a whole set; larger ones are checked by size only: hashing would take longer than using
 
 
-def check_file(path: Path, known: dict[str, Any], whole: bool = False) -> None:
-    """Compare a prepared file with its manifest.
+def check_files(folder: Path, files: dict[str, dict[str, Any]], thorough: bool = False) -> None:
+    """Compare prepared files with their manifest.
 
     Args:
-        path: of the file.
-        known: bytes and sha256.
-        whole: hash large files too.
+        folder: that holds them.
+        files: name -> bytes and sha256.
+        thorough: hash a large set too.
 
     Raises:
-        LookalikeError: it is missing or differs.
+        LookalikeError: one is missing or differs.
     """
+    hashed = thorough or sum(known["bytes"] for known in files.values()) <= HASHED_BYTES
+    for name, known in files.items():
+        _check_file(folder / name, known, hashed or name == "index.parquet")
+
+
+def _check_file(path: Path, known: dict[str, Any], hashed: bool) -> None:
     if not path.exists():
         raise broken(path.parent, f"lacks {path.name}")
     size = path.stat().st_size
     if size != known["bytes"]:
         raise broken(path.parent, f"has {path.name} of {size} bytes, not {known['bytes']}")
-    if (whole or size <= HASHED_BYTES) and sha256(path) != known["sha256"]:
+    if hashed and sha256(path) != known["sha256"]:
         raise broken(path.parent, f"has {path.name} with another content than manifest.json says")
 
 

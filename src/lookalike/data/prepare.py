@@ -16,7 +16,7 @@ import shutil
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,14 +26,17 @@ from PIL import Image
 from lookalike.data.decode import decode
 from lookalike.data.raw import RawData
 from lookalike.data.registry import DATA_SETS
-from lookalike.data.settings import DataSettings
 from lookalike.data.source import Source, downloads
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json, sha256, write_json, writing
 
+if TYPE_CHECKING:  # a new key of a study's settings must not prepare everything anew
+    from lookalike.data.settings import DataSettings
+
 SHARD = 2048  # images
 CACHED_SIDE = 256  # pixels
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of every pretrained network we use
+PACKED = ("height", "width", "offset", "bytes", "scale", "sha256")  # of each photograph; scale: of the cached image
 log = logging.getLogger(__name__)
 Columns = dict[str, Any]
 
@@ -65,7 +68,8 @@ def prepare_data(settings: DataSettings, folder: Path) -> str:
     if isinstance(raw.images, np.ndarray):
         files, columns, facts = _write_array(raw, raw.images, folder)
     else:
-        files, columns, facts = _write_shards(raw, raw.images, folder, bool(getattr(settings, "cache", False)))
+        cache = bool(getattr(settings, "cache", False))
+        files, columns, facts = _write_shards(raw, raw.images, folder, cache, row.version)
     with writing(folder / "index.parquet") as temporary:
         pq.write_table(_index(raw, columns), temporary)
     repeated = _repeated(columns["sha256"], raw.splits)
@@ -83,7 +87,6 @@ def prepare_data(settings: DataSettings, folder: Path) -> str:
             "images": counts,
             "test_images_in_training": repeated,
             "point_names": list(raw.point_names),
-            "trim": raw.trim,
             **facts,
             **raw.facts,
             "files": {
@@ -144,11 +147,12 @@ def _write_array(raw: RawData, images: np.ndarray, folder: Path) -> tuple[list[s
 
 
 def _write_shards(
-    raw: RawData, images: list[Path], folder: Path, cache: bool
+    raw: RawData, images: list[Path], folder: Path, cache: bool, version: str
 ) -> tuple[list[str], Columns, dict[str, Any]]:
-    """Pack photographs; shards of an earlier attempt with the same list are kept."""
+    """Pack photographs; shards of an earlier attempt on the same files are kept."""
     records = folder / ".shards"
-    key = digest([raw.sources, cache, SHARD])
+    stats = [path.stat() for path in images]
+    key = digest([raw.sources, [(stat.st_size, stat.st_mtime_ns) for stat in stats], cache, raw.trim, SHARD, version])
     if not (records / "key").exists() or (records / "key").read_text() != key:
         shutil.rmtree(records, ignore_errors=True)
         for old in folder.glob("images-*.bin"):
@@ -158,7 +162,8 @@ def _write_shards(
     shards = [list(map(str, images[start : start + SHARD])) for start in range(0, len(images), SHARD)]
     names = [f"images-{number:05d}.bin" for number in range(len(shards))]
     missing = [number for number in range(len(shards)) if not (records / f"{number}.json").exists()]
-    jobs = [(shards[number], folder / names[number], records / f"{number}.json", cache) for number in missing]
+    trim = raw.trim if cache else 0
+    jobs = [(shards[number], folder / names[number], records / f"{number}.json", cache, trim) for number in missing]
     workers = min(len(jobs), len(os.sched_getaffinity(0)))
     if workers > 1:
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
@@ -174,18 +179,16 @@ def _write_shards(
         for job in jobs:
             _pack(*job)
     parts = [read_json(records / f"{number}.json") for number in range(len(shards))]
-    columns: Columns = {
-        name: [value for part in parts for value in part[name]]
-        for name in ("height", "width", "offset", "bytes", "sha256")
-    }
+    columns: Columns = {name: [value for part in parts for value in part[name]] for name in PACKED}
     columns["shard"] = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
     modes: Counter[str] = sum((Counter(part["modes"]) for part in parts), Counter())
-    return names, columns, {"modes": dict(modes), "cache": cache, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    facts = {"modes": dict(modes), "cache": cache, "trim": raw.trim - trim, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    return names, columns, facts
 
 
-def _pack(paths: list[str], target: Path, record: Path, cache: bool) -> None:
+def _pack(paths: list[str], target: Path, record: Path, cache: bool, trim: int) -> None:
     """One shard: every image is decoded, so that a broken one is found now and not in the middle of a training."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("height", "width", "offset", "bytes", "sha256")}
+    columns: dict[str, list[Any]] = {name: [] for name in PACKED}
     modes: Counter[str] = Counter()
     offset = 0
     with writing(target) as temporary, open(temporary, "wb") as out:
@@ -194,11 +197,17 @@ def _pack(paths: list[str], target: Path, record: Path, cache: bool) -> None:
             image, mode = decode(content, path)
             modes[mode] += 1
             columns["sha256"].append(hashlib.sha256(content).hexdigest())
+            whole = image.width
             if cache:
-                image = _shorter_side(image, CACHED_SIDE)
+                image = _shorter_side(image.crop((trim, trim, image.width - trim, image.height - trim)), CACHED_SIDE)
                 content = image.tobytes()
-            width, height = image.size
-            for name, value in (("height", height), ("width", width), ("offset", offset), ("bytes", len(content))):
+            for name, value in (
+                ("height", image.height),
+                ("width", image.width),
+                ("offset", offset),
+                ("bytes", len(content)),
+                ("scale", image.width / (whole - 2 * trim)),
+            ):
                 columns[name].append(value)
             out.write(content)
             offset += len(content)
@@ -226,10 +235,13 @@ def _index(raw: RawData, columns: Columns) -> pa.Table:
         "source_file": raw.sources,
         **columns,
     }
+    scale = np.asarray(columns.get("scale", np.ones(count)), np.float32)[:, None]  # to the pixels that are kept
     if raw.boxes is not None:
-        found["box"] = pa.FixedSizeListArray.from_arrays(pa.array(raw.boxes.ravel()), 4)
+        boxes = raw.boxes * scale
+        found["box"] = pa.FixedSizeListArray.from_arrays(pa.array(boxes.ravel()), 4)
     if raw.points is not None:
-        found["points"] = pa.FixedSizeListArray.from_arrays(pa.array(raw.points.ravel()), 3 * raw.points.shape[1])
+        points = raw.points * np.stack([scale, scale, np.ones_like(scale)], axis=2)
+        found["points"] = pa.FixedSizeListArray.from_arrays(pa.array(points.ravel()), 3 * points.shape[1])
     if raw.answers is not None:
         found["answers"] = pa.array(raw.answers, pa.list_(pa.int16()))
     return pa.table(found)

@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from lookalike.data.decode import decode
-from lookalike.data.manifest import broken, check_file
+from lookalike.data.manifest import broken, check_files
 from lookalike.data.resources import image_number, published_clean_ids
 from lookalike.data.settings import AnyDataSettings, DataSettings, settings_class
 from lookalike.data.subsets import memory_wrap_draw, take_turns
@@ -48,8 +48,7 @@ class PreparedData:
     def __init__(self, folder: Path, settings: DataSettings | None = None) -> None:
         self.folder = folder
         self.manifest: dict[str, Any] = read_json(folder / "manifest.json")
-        for name, known in self.manifest["files"].items():
-            check_file(folder / name, known)
+        check_files(folder, self.manifest["files"])
         self.name: str = self.manifest["name"]
         if settings is None:
             options = {"source": self.name, **self.manifest["options"]}
@@ -60,7 +59,7 @@ class PreparedData:
         side = getattr(settings, "size", 0)
         self.image_shape: tuple[int, ...] = (3, side, side) if self.encoded else tuple(self.manifest["image_shape"])
         self.mean, self.std = self.manifest["mean"], self.manifest["std"]
-        self.hash = digest([self.manifest["files"], settings.model_dump(mode="json")])
+        self.hash = digest([self.manifest["files"], settings.reading()])
         self.index: dict[str, np.ndarray] = {name: self.column(name) for name in COLUMNS}
         splits = self._read(["split"]).column(0).combine_chunks().dictionary_encode()
         self._splits: list[str] = splits.dictionary.to_pylist()
@@ -107,7 +106,10 @@ class PreparedData:
         """(n,) index rows of a split as the study's settings define it."""
         if getattr(self.settings, "split", "official") == "swapped":
             split = {"train": "test", "test": "train"}.get(split, split)
-        wanted = ["train", "validation"] if split == "train" and self.settings.train_on == "trainval" else [split]
+        both = self.settings.train_on == "trainval"
+        if split == "validation" and both:
+            return np.empty(0, np.int64)  # it is trained on
+        wanted = ["train", "validation"] if split == "train" and both else [split]
         if split == "test" and getattr(self.settings, "queries", "all") != "all":
             return self._clean_rows
         return np.flatnonzero(self.is_split(*wanted))
@@ -145,8 +147,9 @@ class PreparedData:
         Raises:
             LookalikeError: the data set has no such images.
         """
-        held_out = split == "validation" and self.settings.held_out > 0
-        rows = np.sort(self._drawn(run)[1]) if held_out else self.rows(split)
+        if self.settings.held_out and split in ("train", "validation"):
+            return np.sort(self._drawn(run)[0 if split == "train" else 1])
+        rows = self.rows(split)
         if not len(rows):
             raise LookalikeError(
                 f"data set {run.dataset} has no {split} images; take {split} out of evaluation_sets"

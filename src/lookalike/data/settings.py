@@ -19,9 +19,11 @@ class DataSettings(Settings):
 
     Attributes:
         PREPARED: keys that change what is on disk; the others act when images are read.
+        EVALUATED: keys that only choose queries: training does not read them.
     """
 
     PREPARED: ClassVar[tuple[str, ...]] = ()
+    EVALUATED: ClassVar[tuple[str, ...]] = ()
     source: str
     train_on: Literal["train", "trainval"] = Field(
         "train", description="`trainval` adds the source's own validation part to the training images."
@@ -46,6 +48,14 @@ class DataSettings(Settings):
         defaults = {key: field.default for key, field in type(self).model_fields.items()}
         return {key: values[key] for key in self.PREPARED if values[key] != defaults[key]}
 
+    def reading(self) -> dict[str, Any]:
+        """The settings that training reads."""
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in self.EVALUATED}
+
+    def choosing(self) -> dict[str, Any]:
+        """The settings that only choose queries."""
+        return {key: value for key, value in self.model_dump(mode="json").items() if key in self.EVALUATED}
+
     def source_counts(self) -> dict[str, int]:
         """Images by split that the source must hold; empty where only the user's files tell."""
         return dict(DATA_SETS[self.source].images)
@@ -55,6 +65,8 @@ class DataSettings(Settings):
         counts = self.source_counts()
         if self.train_on == "trainval" and counts:
             counts["train"] += counts.pop("validation", 0)
+        if self.held_out:
+            counts["validation"] = self.held_out
         return counts
 
 
@@ -97,13 +109,14 @@ class CubSettings(PhotographSettings):
 
     def counts(self) -> dict[str, int]:
         """Images by split."""
-        images = self.source_counts()
-        return {"train": images["test"], "test": images["train"]} if self.split == "swapped" else images
+        counts = super().counts()
+        return counts | {"train": counts["test"], "test": counts["train"]} if self.split == "swapped" else counts
 
 
 class ImagenetSettings(PhotographSettings):
     """ImageNet."""
 
+    EVALUATED: ClassVar[tuple[str, ...]] = ("queries", "duplicate_weights")
     source: Literal["imagenet"]
     queries: Literal["all", "published_clean", "clean"] = Field(
         "all", description="Test images: all, the published clean list, or our own filters' result."
@@ -120,8 +133,8 @@ class ImagenetSettings(PhotographSettings):
 
     def counts(self) -> dict[str, int]:
         """Images by split; our own filters' count is known only afterwards."""
-        images = self.source_counts()
-        return images | {"test": PUBLISHED_CLEAN} if self.queries == "published_clean" else images
+        counts = super().counts()
+        return counts | {"test": PUBLISHED_CLEAN} if self.queries == "published_clean" else counts
 
 
 class ImageFolderSettings(PhotographSettings):

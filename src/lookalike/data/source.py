@@ -10,6 +10,7 @@ from typing import Any
 
 from lookalike.data.archives import unpack
 from lookalike.errors import LookalikeError
+from lookalike.files import digest
 
 
 def downloads() -> Path:
@@ -46,14 +47,30 @@ class Source:
 
     def unpacked(self, archive: str) -> Path:
         """The content of a fetched archive, unpacked once; an interrupted attempt is done again."""
-        folder = self.work / archive
+        path = self.file(archive)
+        stat = path.stat()  # another file of this name, fetched since, is unpacked anew
+        folder = self.work / f"{archive}-{stat.st_size}-{stat.st_mtime_ns}"
         if not folder.exists():
-            unpack(self.file(archive), folder)
+            unpack(path, folder)
         return folder
 
     def discard(self) -> None:
         """Remove what was unpacked."""
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def fingerprint(path: Path) -> str:
+    """What a user's own images are made of: a table's content, and names, sizes and times of all files."""
+    folder = path if path.is_dir() else path.parent
+    table = [] if path.is_dir() else path.read_text(encoding="utf-8", errors="replace").splitlines()
+    names = [str(p.relative_to(folder)) for p in sorted(folder.rglob("*"))] if path.is_dir() else []
+    names += [line.split(",", 1)[0].strip('"') for line in table[1:]]
+    stats = []
+    for name in names:
+        file = folder / name
+        if file.is_file():
+            stats.append((name, file.stat().st_size, file.stat().st_mtime_ns))
+    return digest([table, stats])
 
 
 def inside(folder: Path, name: str, listed_in: Path) -> Path:

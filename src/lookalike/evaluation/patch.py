@@ -46,7 +46,8 @@ def make_patch(run: RunSpec) -> str:
     data, device = open_data(run), best_device()
     if settings.target >= data.n_classes:
         raise LookalikeError(f"patch.target is {settings.target}, but {run.dataset} has {data.n_classes} classes.")
-    classifier = load_classifier(run, data).to(device)
+    classifier = load_classifier(run, data)
+    classifier.embed_on(device)
     images = open_images(data, data.training_rows(run), device)
     classifier.build_support(embed(classifier, images), run.seed_for("support"))
     patch, mask, reached = train_patch(_log_probs(run, classifier), images, settings, run.seed_for("patch"))
@@ -58,7 +59,7 @@ def _log_probs(run: RunSpec, classifier: Classifier) -> Callable[[Tensor], Tenso
     """Normalised images -> log-probabilities, with a gradient."""
 
     def log_probs(images: Tensor) -> Tensor:
-        found = classifier.predict(classifier.embed(images), run.settings["modes"][0]).log_probs
+        found = classifier.predict(classifier.embed(images).cpu(), run.settings["modes"][0]).log_probs
         if not found.requires_grad and images.requires_grad:
             raise LookalikeError(f"patch.model {run.model} has no gradient to follow; name a model such as fc or nw.")
         return found
@@ -82,12 +83,12 @@ def train_patch(
     """
     made = torch.Generator().manual_seed(seed)
     first = images.raw(torch.zeros(1, dtype=torch.int64, device=images.device))
-    mask = patch_mask(settings, first.shape[2], first.shape[3]).to(first)
+    mask = patch_mask(settings, first.shape[2], first.shape[3])
     side = mask.shape[0]
-    colour = torch.rand(first.shape[1], generator=made).to(first)
+    colour = torch.rand(first.shape[1], generator=made)
     patch = colour[:, None, None].expand(-1, side, side).contiguous()
     scale = images.normalised(torch.ones_like(first)) - images.normalised(torch.zeros_like(first))
-    step = 1 / scale.flatten()[:: first[0, 0].numel()][: first.shape[1], None, None] ** 2  # of 1 in normalised units
+    step = 1 / scale.cpu()[0, :, :1, :1] ** 2  # of 1 in normalised units
     wanted, reached = math.log(settings.confidence), 0.0
     for epoch in range(settings.epochs):
         order = torch.randperm(len(images), generator=made)[: settings.images]
@@ -141,7 +142,10 @@ class Place:
         self.left = int(torch.randint(width - side + 1, (), generator=made))
 
     def put(self, image: Tensor, patch: Tensor, mask: Tensor) -> Tensor:
-        """Image (1, C, H, W) in [0, 1] with the patch (C, s, s) on it."""
+        """Image (1, C, H, W) in [0, 1] with the patch (C, s, s) on it.
+
+        Patch and mask are on the CPU, where the gradient of turning is the same every time.
+        """
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         matrix = torch.tensor([[[cos, -sin, 0], [sin, cos, 0]]], dtype=patch.dtype, device=patch.device)
         both = torch.cat([patch * mask, mask[None]])[None]
@@ -154,7 +158,7 @@ class Place:
             self.top,
             image.shape[2] - self.top - side,
         )
-        return image * (1 - F.pad(cover, around)) + F.pad(turned[:, :-1], around)
+        return image * (1 - F.pad(cover, around).to(image)) + F.pad(turned[:, :-1], around).to(image)
 
 
 def patched(path: Path, shape: str, seed: int) -> Callable[[Tensor, Tensor], Tensor]:
@@ -166,7 +170,7 @@ def patched(path: Path, shape: str, seed: int) -> Callable[[Tensor, Tensor], Ten
     stored = read_tensors(path)
 
     def change(images: Tensor, ids: Tensor) -> Tensor:
-        patch, mask = stored["patch"].to(images), stored["mask"].to(images)
+        patch, mask = stored["patch"], stored["mask"]
         side, (height, width) = mask.shape[0], images.shape[2:]
         changed = []
         for image, number in zip(images, ids.tolist(), strict=True):

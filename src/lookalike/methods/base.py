@@ -131,6 +131,10 @@ class Classifier(nn.Module, ABC):
         self.backbone = backbone
         self.n_classes = n_classes
 
+    def embed_on(self, device: torch.device) -> None:
+        """Move what `embed` needs to a device; the rest stays on the CPU, where `predict` works."""
+        self.backbone.to(device)
+
     def embed(self, images: Tensor) -> Tensor:
         """Features (B, D) of normalised images (B, C, H, W)."""
         features: Tensor = self.backbone(images)

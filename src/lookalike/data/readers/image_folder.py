@@ -55,12 +55,15 @@ def _folders(root: Path) -> RawData:
 
 def _table(path: Path) -> RawData:
     """Files are relative to the CSV file; an optional column `environment` holds whole numbers."""
-    with open(path, newline="", encoding="utf-8") as handle:
+    with open(path, newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle)
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
             raise LookalikeError(f"{path} lacks the column {missing[0]!r}; its first line must hold file,label,split.")
         rows = list(reader)
+    for line, row in enumerate(rows, start=2):
+        if any(not row[column] for column in COLUMNS):
+            raise LookalikeError(f"{path} line {line}: a column is empty; every line needs file, label and split.")
     names = sorted({row["label"] for row in rows})
     seen: set[str] = set()
     for line, row in enumerate(rows, start=2):

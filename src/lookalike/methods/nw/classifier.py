@@ -104,6 +104,11 @@ class Model(Classifier):
         )
         self._sampler: SupportSampler | None = None
 
+    def embed_on(self, device: torch.device) -> None:
+        """Backbone and projection."""
+        super().embed_on(device)
+        self.projection.to(device)
+
     def embed(self, images: Tensor) -> Tensor:
         """Projected features (B, D)."""
         features: Tensor = self.projection(self.backbone(images))
@@ -263,7 +268,7 @@ class Model(Classifier):
 
     def _predict(self, features: Tensor, mode: str) -> Tensor:
         if mode == "full":
-            if len(self._full.labels) > STREAMED_ROWS:
+            if len(self._full.labels) > STREAMED_ROWS and not features.requires_grad:
                 return self.head.stream(features, self._full.split(STREAM_BLOCK))
             return self.head(features, self._full)
         if mode in ("random", "closest_cluster"):
