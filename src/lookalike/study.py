@@ -322,8 +322,8 @@ def _check_sizes(study: Study, source: str) -> None:
         chosen = getattr(settings, "duplicate_weights", None)
         if chosen is not None and weights.setdefault(settings.prepared, chosen) != chosen:
             raise LookalikeError(
-                f"{source}: datasets.{name}.duplicate_weights is {chosen}, another entry's {weights[settings.prepared]}; "
-                "the filters run once: write the same file."
+                f"{source}: datasets.{name}.duplicate_weights is {chosen}, another entry's is "
+                f"{weights[settings.prepared]}; the filters run once: write the same file."
             )
         counts = settings.counts()
         if not counts:

@@ -101,3 +101,19 @@ def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     archive = make_tar(tmp_path / "a", [(plain(str(number)), b"") for number in range(4)])
     with pytest.raises(LookalikeError, match="holds more than 3 files"):
         unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize("how", ["cut after a member", "spoilt header"])
+def test_a_tar_that_ends_between_two_members_is_not_whole(tmp_path: Path, mode: str, how: str) -> None:
+    """tarfile takes both for the end of the archive."""
+    import gzip
+
+    members = [(plain(name), name.encode() * 100) for name in "abcd"]
+    content = bytearray(make_tar(tmp_path / "whole", members, "w").read_bytes())
+    third = 2 * 1024  # a header and a block of content each
+    content = content[:third] if how.startswith("cut") else content[:third] + b"x" * 512 + content[third + 512 :]
+    (tmp_path / "a.tar").write_bytes(content if mode == "w" else gzip.compress(content))
+    with pytest.raises(LookalikeError, match=r"a.tar is truncated or damaged"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -295,10 +295,18 @@ def test_a_system_package_serves_where_its_content_is_the_published_one(
     monkeypatch.setattr(download, "check_by_hand", lambda *arguments: None)
     download.fetch("toy")
     assert (toy.parent / "toy.gz").read_bytes() == local.read_bytes()
+    (toy.parent / "fetched.json").unlink()  # as Snakemake does before it fetches again
+    download.fetch("toy")
     local.write_bytes(gzip.compress(b"others"))
     (toy.parent / "toy.gz").unlink()
     with pytest.raises(LookalikeError, match=r"local.gz holds another content than the published toy.gz"):
         download.fetch("toy")
+    local.write_bytes(b"no gzip")  # another place is asked then
+    site.files["/toy.gz"] = CONTENT
+    urls = (f"{site.url}/toy.gz",)
+    offer(monkeypatch, SourceFile("toy.gz", urls, 6, SHA256, local=str(local), content_sha256=content))
+    download.fetch("toy")
+    assert (toy.parent / "toy.gz").read_bytes() == CONTENT
 
 
 def test_verify_by_hand(site: Site, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,3 +321,21 @@ def test_verify_by_hand(site: Site, toy: Path, tmp_path: Path, monkeypatch: pyte
     bad = run.invoke(app, ["data", "verify"])
     assert bad.exit_code == 1
     assert "toy.bin has changed since it was fetched" in bad.output
+
+
+def test_a_failure_stops_the_others_and_keeps_what_is_whole(
+    site: Site, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "AT_ONCE", 1)
+    site.files |= {"/first": b"first"}
+    gone = SourceFile("gone", (f"{site.url}/gone",))
+    offer(monkeypatch, SourceFile("first", (f"{site.url}/first",)), gone)
+    with pytest.raises(LookalikeError, match="gone of data set toy could not be fetched"):
+        download.fetch("toy")
+    assert not (toy.parent / "fetched.json").exists()
+    assert not download.is_fetched("toy")
+    site.files["/gone"] = b"here again"
+    before = len(site.asked)
+    download.fetch("toy")
+    assert [path for path, _ in site.asked[before:]] == ["/gone"]  # the first one is known
+    assert left_over(toy) == ["fetched.json", "first", "gone"]

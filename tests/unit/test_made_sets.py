@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from lookalike.data.corruptions import BLUR, NOISE, SEVERITIES, gaussian_blur, gaussian_noise
+from lookalike.data.corruptions import (
+    BLUR,
+    NOISE,
+    SEVERITIES,
+    SMALL_BLUR,
+    SMALL_NOISE,
+    gaussian_blur,
+    gaussian_noise,
+)
 from lookalike.data.images import open_images
 from lookalike.data.prepare import prepare_data
 from lookalike.data.prepared import PreparedData
@@ -28,24 +36,27 @@ from lookalike.tensors import read_tensors, write_tensors
 from lookalike.training.train import train
 
 
+@pytest.mark.parametrize("size", [(224, 100), (8, 8), (32, 32), (64, 80)])
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_blur_is_scipys(severity: int) -> None:
-    images = torch.rand(2, 3, 224, 60, generator=torch.Generator().manual_seed(0)).double()
-    sigma = BLUR[severity - 1] * 60 / 224
+def test_blur_is_scipys(severity: int, size: tuple[int, int]) -> None:
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)).double()
+    sigma = SMALL_BLUR[severity - 1] * max(1, min(size) / 32) if min(size) <= 64 else BLUR[severity - 1] * 100 / 224
     expected = np.stack([ndimage.gaussian_filter(i.numpy(), (0, sigma, sigma), mode="nearest") for i in images])
     found = gaussian_blur(images, torch.arange(2), severity, 0).numpy()
     assert np.abs(found - np.floor(expected * 255 + 1e-3) / 255).max() <= 1 / 255 + 1e-9
     assert (found == np.floor(expected * 255 + 1e-3) / 255).mean() > 0.999
+    assert np.abs(found - images.numpy()).max() > 0.05  # even the weakest blur is one
 
 
+@pytest.mark.parametrize("side", [64, 96])
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_noise_has_its_strength_and_its_seed(severity: int) -> None:
-    grey = torch.full((4, 3, 64, 64), 0.5)
+def test_noise_has_its_strength_and_its_seed(severity: int, side: int) -> None:
+    grey = torch.full((4, 3, side, side), 0.5)
+    strength = (SMALL_NOISE if side <= 64 else NOISE)[severity - 1]
     ids = torch.tensor([7, 8, 9, 10])
     found = gaussian_noise(grey, ids, severity, 0)
-    unclipped = NOISE[severity - 1] < 0.2
-    if unclipped:
-        assert (found - grey).std().item() == pytest.approx(NOISE[severity - 1], rel=0.03)
+    if strength < 0.2:  # hardly cut off
+        assert (found - grey).std().item() == pytest.approx(strength, rel=0.03)
     assert torch.equal(found, gaussian_noise(grey, ids, severity, 0))
     assert not torch.equal(found, gaussian_noise(grey, ids, severity, 1))
     turned = gaussian_noise(grey.flip(0), ids.flip(0), severity, 0).flip(0)
@@ -124,13 +135,15 @@ def target_log_prob(run: RunSpec) -> float:
     return found[:, 3].clamp_min(-20).mean().item()
 
 
-def test_a_model_without_gradient_is_refused(tiny: Plan) -> None:
-    plan = toy_plan(tiny, "knn")
+def test_what_no_patch_can_be_made_against_is_refused_at_once(tiny: Plan) -> None:
+    with pytest.raises(LookalikeError, match=r"patch.model is 'knn', which has no gradient to follow. Write"):
+        toy_plan(tiny, "knn")
+    with pytest.raises(LookalikeError, match=r"patch.target is 10, but digits has 10 classes"):
+        toy_plan(tiny, "fc", target=10)
+    plan = toy_plan(tiny, "fc")
     train(plan.run("digits/fc/100/seed0"))
     with pytest.raises(LookalikeError, match=r"patch.model knn has no gradient to follow; name a model such as fc"):
         make_patch(plan.run("digits/knn/100/seed0"))
-    with pytest.raises(LookalikeError, match=r"patch.target is 10, but digits has 10 classes"):
-        make_patch(toy_plan(tiny, "fc", target=10).run("digits/fc/100/seed0"))
 
 
 def test_a_patch_lies_where_its_mask_is(tmp_path: Path, digits: Path) -> None:

@@ -401,3 +401,48 @@ def test_truncated_files_are_named(prepare: Prepare, source: Callable[[str], Pat
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(LookalikeError, match=rf"{path.name} is truncated or damaged"):
         prepare(name, {"train": 1})
+
+
+def test_an_archive_put_right_is_read_anew(prepare: Prepare, source: Callable[[str], Path]) -> None:
+    layouts.tar(source("imagenet_a") / "imagenet-a.tar", {"birds/a.jpg": layouts.image_bytes(0)})
+    with pytest.raises(LookalikeError, match=r"must hold one set of folders named by WordNet id"):
+        prepare("imagenet_a", {"test": 6})
+    layouts.make_wnid_folders(source("imagenet_a"), "imagenet-a.tar")
+    assert len(prepare("imagenet_a", {"test": 6})) == 6
+
+
+def test_the_cache_keeps_boxes_on_what_they_frame(
+    prepare: Prepare, source: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lookalike.data import prepare as prepare_module
+
+    monkeypatch.setattr(prepare_module, "CACHED_SIDE", 11)  # images are 20 to 24 high and 30 wide
+    layouts.make_cub200(source("cub200"))
+    plain = prepare("cub200", {"train": 3, "test": 2})
+    cached = prepare("cub200", {"train": 3, "test": 2}, cache=True)
+    for row in range(5):
+        scale = cached.photograph(row).width / plain.photograph(row).width
+        assert scale < 0.6
+        np.testing.assert_allclose(cached.column("box")[row], plain.column("box")[row] * scale, rtol=1e-5)
+        points = plain.column("points")[row].reshape(-1, 3) * [scale, scale, 1]
+        np.testing.assert_allclose(cached.column("points")[row].reshape(-1, 3), points, rtol=1e-5)
+
+
+def test_what_is_trained_on_is_no_validation_set(prepare: Prepare, source: Callable[[str], Path]) -> None:
+    layouts.make_flowers102(source("flowers102"))
+    counts = {"train": 2, "validation": 1, "test": 3}
+    assert len(prepare("flowers102", counts).rows("validation")) == 1
+    both = prepare("flowers102", counts, train_on="trainval")
+    assert both.rows("train").tolist() == [0, 1, 2]
+    assert len(both.rows("validation")) == 0
+
+
+def test_tables_as_spreadsheets_write_them(prepare: Prepare, tmp_path: Path) -> None:
+    own_folders(tmp_path / "mine")
+    rows = "".join(f"{s}/{c}/0.jpg,{c},{s}\r\n" for s in ("train", "test") for c in ("cat", "dog"))
+    table = tmp_path / "mine" / "list.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + f"file,label,split\r\n{rows}".encode())
+    assert len(prepare("image_folder", {}, path=str(table))) == 4
+    table.write_text(f"file,label,split\n{rows}train/cat/1.jpg\n")
+    with pytest.raises(LookalikeError, match=r"list.csv line 6: a column is empty"):
+        prepare("image_folder", {}, path=str(table), cache=True)

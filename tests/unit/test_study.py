@@ -96,6 +96,13 @@ def put(path: str, value: object):
             "evaluation_sets has test-patch, but there is no patch. Write\n  patch:",
         ),
         (put("patch", {"model": "resnet"}), "patch.model is 'resnet', which is no model of this study"),
+        (put("datasets", ["imagenet_r"]), "datasets.imagenet_r has test images only"),
+        (
+            put("evaluation_sets", ["validation"]),
+            "but digits has no such images. Write\n  datasets:\n    digits:\n      held_out",
+        ),
+        (put("patch", {"model": "knn", "target": 0}), "patch.model is 'knn', which has no gradient to follow"),
+        (put("patch", {"model": "fc"}), "patch.target is 859, but digits has 10 classes"),
         (put("sizes", [5000]), "sizes has 5000, but digits has 1297 training images. Write\n  sizes: \\[all\\]"),
         (put("sizes", ["some"]), "each size is all or a number of training images"),
         (put("baseline", "fcc"), "baseline is 'fcc'.*\n  baseline: fc"),

@@ -299,6 +299,12 @@ def test_own_images_corruptions_patch_and_options(checkout: Checkout) -> None:
     checkout.write({**study, "datasets": datasets})
     rules = checkout.run("tables")
     assert (rules.count("prepare_data"), rules.count("train"), rules.count("evaluate")) == (0, 1, 8)
+    # An image of the user's that changes is noticed.
+    image = checkout.folder / "mine/train/red/0.png"
+    Image.open(image).rotate(180).save(image)
+    rules = checkout.run("tables")
+    assert (rules.count("prepare_data"), rules.count("train"), rules.count("evaluate")) == (1, 1, 8)
+    assert checkout.run("tables") == []
     checkout.write(STUDY)
 
 

@@ -1,8 +1,8 @@
 """Corruptions in the manner of ImageNet-C (Hendrycks and Dietterich, ICLR 2019), usable on any set.
 
 Strengths are those of ImageNet-C; for images of up to 64 pixels those of CIFAR-10-C, since ImageNet-C's blur would
-be none there. Blur is in proportion to the side (224 and 32 pixels). Results are cut to 8 bits, as stored images are; the
-JPEG compression of the published ImageNet-C files is left out.
+be none there. Blur is in proportion to the side (224 and 32 pixels). Results are cut to 8 bits, as stored images are;
+the JPEG compression of the published ImageNet-C files is left out.
 """
 
 from __future__ import annotations

@@ -87,9 +87,7 @@ def remove_duplicates(data: PreparedData, rows: np.ndarray, weights: str, backbo
     removed: Removed = {}
     for start in range(0, len(rows), block):
         chosen = rows[start : start + block]
-        queries = torch.empty(
-            len(chosen), size // 4, device=device
-        )  # filled in place: parts and their join are twice that
+        queries = torch.empty(len(chosen), size // 4, device=device)  # filled in place: a join takes twice
         filled = 0
         for _, features in embed(chosen):
             queries[filled : filled + len(features)] = features
