@@ -105,7 +105,9 @@ def prepare(
 
     from lookalike.data.prepare import prepare_data
     from lookalike.data.registry import DATA_SETS
-    from lookalike.data.settings import settings_class
+    from lookalike.data.settings import DataSettings, settings_class
+    from lookalike.files import write_text
+    from lookalike.stages import prepared_version
 
     work = Work("prepare_data")
     for name in _known(names):
@@ -117,7 +119,13 @@ def prepare(
             raise LookalikeError(f"--options {options!r} does not fit {name} ({error}).") from None
         folder = ROOT / "data" / settings.prepared
         log = folder / "logs" / "prepare_data.log"
-        work.do(settings.prepared, log, lambda s=settings, f=folder: prepare_data(s, f))  # type: ignore[misc]
+
+        def prepare_one(settings: DataSettings = settings, folder: Path = folder) -> str:
+            said = prepare_data(settings, folder)
+            write_text(folder / "made_of.txt", prepared_version(settings))
+            return said
+
+        work.do(settings.prepared, log, prepare_one)
     work.end()
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lookalike.backbones.registry import BACKBONES
 from lookalike.data.registry import DATA_SETS
+from lookalike.data.source import fingerprint
 from lookalike.methods.registry import METHODS
 from lookalike.provenance import code_hash
+
+if TYPE_CHECKING:
+    from lookalike.data.settings import DataSettings
 
 STAGES = {
     "fetch_data": "lookalike.data.download",
@@ -41,3 +46,15 @@ def stage_code(stage: str, settings: dict[str, Any] | None = None, dataset: str 
     if dataset is not None:
         modules.append(DATA_SETS[dataset].reader)
     return code_hash(modules)
+
+
+def prepared_version(settings: DataSettings) -> str:
+    """What a prepared data set is made of: registry row, code that reads and prepares it, the user's own files.
+
+    `lookalike data prepare` leaves it in made_of.txt, so that the workflow knows repaired data from other data.
+    """
+    row = DATA_SETS[settings.source]
+    files = " ".join(file.checksum for file in row.files)
+    path = getattr(settings, "path", None)
+    own = fingerprint(Path(path)) if path and Path(path).exists() else ""
+    return f"{row.version} {files} {stage_code('prepare_data', dataset=settings.source)} {own}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import settings_class
-from lookalike.data.source import downloads, fingerprint
+from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.forecast import obstacles
@@ -17,7 +17,7 @@ from lookalike.reporting.names import (
     table_names,
     table_paths,
 )
-from lookalike.stages import stage_code
+from lookalike.stages import prepared_version, stage_code
 from lookalike.study import check_study
 
 # Of ImageNet's test images (lookalike/data/filters.py, which loads torch).
@@ -78,6 +78,12 @@ wildcard_constraints:
     explanation=r"[a-z0-9_-]+",
 
 
+def made_of(folder):
+    """What a prepared data set was made of; nothing where it is not there."""
+    path = folder / "made_of.txt"
+    return path.read_text() if path.exists() else None
+
+
 def plain_settings(name):
     """What the study says about a data set."""
     return {
@@ -95,17 +101,12 @@ ENTRIES = {
 PREPARED = {PLAN.datasets[name]["prepared"]: ENTRIES[name] for name in ENTRIES}
 
 
-def source_version(source):
-    """What a prepared data set is made of: its registry row and the code that reads and prepares it."""
-    row = DATA_SETS[source]
-    files = " ".join(file.checksum for file in row.files)
-    return f"{row.version} {files} {stage_code('prepare_data', dataset=source)}"
-
-
-def own_files(settings):
-    """The state of a user's own images, which no registry row tells."""
-    path = Path(getattr(settings, "path", None) or "/nowhere")
-    return f" {fingerprint(path)}" if path.exists() else ""
+# What each folder would be made of now, and whether that is what it was made of.
+VERSIONS = {folder: prepared_version(PREPARED[folder]) for folder in PREPARED}
+UNCHANGED = {
+    folder: made_of(PLAN.root / "data" / folder) == VERSIONS[folder]
+    for folder in PREPARED
+}
 
 
 def entry_of(wildcards):
@@ -117,7 +118,7 @@ def data_version(wildcards):
     """What a run reads: the prepared data set and how the study reads it."""
     settings = entry_of(wildcards)
     reading = json.dumps(settings.reading(), sort_keys=True)
-    return f"{source_version(settings.source)} {reading}{own_files(settings)}"
+    return f"{VERSIONS[settings.prepared]} {reading}"
 
 
 def query_version(wildcards):
@@ -133,8 +134,14 @@ def clean_of(wildcards):
 
 
 def manifest_of(wildcards):
-    """The manifest of the prepared data set that a run reads."""
-    return str(PLAN.data_folder(wildcards.dataset) / "manifest.json")
+    """The manifest of the prepared data set that a run reads.
+
+    Repaired data is the same data (`ancient`). Where it is made of something else now, `ancient` would be wrong:
+    Snakemake looks at no parameter of a job that waits for another one, and would leave the run as it is.
+    """
+    prepared = entry_of(wildcards).prepared
+    path = str(PLAN.root / "data" / prepared / "manifest.json")
+    return ancient(path) if UNCHANGED[prepared] else path
 
 
 def filter_weights_of(wildcards):
@@ -150,9 +157,10 @@ def filter_weights_of(wildcards):
 def fetched_of(wildcards):
     """The record of the files that a data set is prepared from; none where it needs no download."""
     source = PREPARED[wildcards.prepared].source
-    return (
-        [str(downloads() / source / "fetched.json")] if DATA_SETS[source].files else []
-    )
+    if not DATA_SETS[source].files:
+        return []
+    path = str(downloads() / source / "fetched.json")
+    return ancient(path) if UNCHANGED[wildcards.prepared] else path
 
 
 def stop_at_missing_data():

@@ -18,7 +18,7 @@ rule fetch_data:
 # No plan among the parameters: a data set is the same for every study, and another study must not prepare it anew.
 rule prepare_data:
     input:
-        ancient(fetched_of),
+        fetched_of,
     output:
         manifest="<data>/{prepared}/manifest.json",
         index="<data>/{prepared}/index.parquet",
@@ -38,8 +38,7 @@ rule prepare_data:
             else 30
         ),
     params:
-        data=lambda wildcards: source_version(PREPARED[wildcards.prepared].source)
-        + own_files(PREPARED[wildcards.prepared]),
+        data=lambda wildcards: VERSIONS[wildcards.prepared],
         source=lambda wildcards: PREPARED[wildcards.prepared].source,
         options=lambda wildcards: json.dumps(
             PREPARED[wildcards.prepared].prepare_options(), sort_keys=True

@@ -1,6 +1,6 @@
 rule evaluate:
     input:
-        data=ancient(manifest_of),
+        data=manifest_of,
         clean=clean_of,
         weights=weights_of,
         pretrained=pretrained_of,

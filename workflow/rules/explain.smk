@@ -1,6 +1,6 @@
 rule explain:
     input:
-        data=ancient(manifest_of),
+        data=manifest_of,
         clean=clean_of,
         weights=weights_of,
         pretrained=pretrained_of,

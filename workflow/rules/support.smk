@@ -1,6 +1,6 @@
 rule make_patch:
     input:
-        data=ancient(manifest_of),
+        data=manifest_of,
         weights=weights_of,
         pretrained=pretrained_of,
     output:
@@ -30,7 +30,7 @@ rule make_patch:
 # One rule for runs with weights of their own, one for runs on a frozen backbone, which leave their record here.
 rule precompute_support:
     input:
-        data=ancient(manifest_of),
+        data=manifest_of,
         clean=clean_of,
         weights=weights_of,
         pretrained=pretrained_of,

@@ -1,6 +1,6 @@
 rule train:
     input:
-        data=ancient(manifest_of),
+        data=manifest_of,
         pretrained=pretrained_of,
         tracking=ancient(f"results/tracking/init_tracking-{PLAN.study}.json"),
     output:
@@ -15,7 +15,7 @@ rule train:
     resources:
         mem_mb=2000,
         runtime=60,
-    # Repaired data is the same data (`ancient`); what it is made of is a parameter. The checkpoint is no output: Snakemake would delete it before a job and after a failure.
+    # The checkpoint is no output: Snakemake would delete it before a job and after a failure.
     params:
         plan=str(PLAN.path),
         seed=PLAN.seed,

@@ -65,7 +65,7 @@ class DataSettings(Settings):
         counts = self.source_counts()
         if self.train_on == "trainval" and counts:
             counts["train"] += counts.pop("validation", 0)
-        if self.held_out:
+        if self.held_out and counts:
             counts["validation"] = self.held_out
         return counts
 
