@@ -244,7 +244,7 @@ def main() -> None:
     """Entry point: a user's mistake is one sentence, anything else a traceback."""
     logging.getLogger("lookalike").setLevel(logging.INFO)
     try:
-        app()
+        app(prog_name="lookalike")
     except LookalikeError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)

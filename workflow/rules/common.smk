@@ -17,6 +17,7 @@ from lookalike.reporting.names import (
     table_names,
     table_paths,
 )
+from lookalike.serve import client
 from lookalike.stages import prepared_version, stage_code
 from lookalike.study import check_study
 
@@ -35,7 +36,14 @@ if workflow.is_main_process:
     PLAN.write()
 
 # The commands of the environment that runs Snakemake, whether it is activated or not.
-shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
+PREFIX = f'export PATH="{Path(sys.executable).parent}:$PATH"; '
+# A job costs milliseconds where a warm process has torch loaded. Not inside a SLURM job, whose end would end that
+# process and every other job's work with it.
+if os.environ.get("LOOKALIKE_SERVER") != "0" and "SLURM_JOB_ID" not in os.environ:
+    PREFIX += (
+        f'lookalike() {{{{ "{sys.executable}" -S -E "{client.__file__}" "$@"; }}}}; '
+    )
+shell.prefix(PREFIX)
 
 RUN = "{dataset}/{model}/{size}/seed{seed}"
 

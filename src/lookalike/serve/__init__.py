@@ -1,0 +1,1 @@
+"""A warm process that has torch loaded and forks one child a job, and the small client that asks it."""
