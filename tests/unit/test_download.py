@@ -248,36 +248,25 @@ def test_space_is_checked_first(site: Site, toy: Path, monkeypatch: pytest.Monke
     assert site.asked == []
 
 
+class FullDisk:
+    """A file that takes some bytes and no more."""
+
+    def __init__(self, path: str, mode: str) -> None:
+        self.handle = open(path, mode)  # noqa: SIM115
+        self.handle.write(CONTENT[:1000])
+
+    def __enter__(self) -> "FullDisk":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.handle.close()
+
+    def write(self, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_full_disk_keeps_what_arrived(site: Site, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_open = open
-
-    def full_open(path: object, mode: str = "r", *arguments: object, **more: object) -> object:
-        handle = real_open(path, mode, *arguments, **more)  # type: ignore[call-overload]
-        if str(path).endswith(".part"):
-            handle.write(CONTENT[:1000])
-
-            def write(data: bytes) -> int:
-                raise OSError(errno.ENOSPC, "No space left on device")
-
-            wrapped = Wrapped(handle)
-            wrapped.write = write  # type: ignore[method-assign]
-            return wrapped
-        return handle
-
-    class Wrapped:
-        def __init__(self, handle: object) -> None:
-            self.handle = handle
-
-        def __enter__(self) -> "Wrapped":
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self.handle.close()  # type: ignore[attr-defined]
-
-        def write(self, data: bytes) -> int:
-            raise NotImplementedError
-
-    monkeypatch.setattr(download, "open", full_open, raising=False)
+    monkeypatch.setattr(download, "open", FullDisk, raising=False)
     with pytest.raises(LookalikeError, match=r"the disk is full while toy.bin arrives .*what has arrived is kept"):
         download.fetch("toy")
     monkeypatch.undo()

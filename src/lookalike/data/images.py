@@ -7,8 +7,10 @@ interpreter's lock), cut to one size, and go on as the small ones do.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +44,7 @@ def open_images(
     return kind(data, rows, device, training)
 
 
-class Images:
+class Images(ABC):
     """Images of a subset.
 
     Attributes:
@@ -71,9 +73,9 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @abstractmethod
     def pixels(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
         """(n, C, H, W) uint8 of some rows, cut at random where a generator is given."""
-        raise NotImplementedError
 
     def take(self, rows: Tensor, made: torch.Generator | None = None) -> Tensor:
         """Normalised images (n, C, H, W) float32; augmented where a generator is given."""
@@ -116,15 +118,9 @@ class Images:
 class DeviceImages(Images):
     """Small images, on the device altogether as uint8."""
 
-    def __init__(
-        self,
-        data: PreparedData,
-        rows: np.ndarray,
-        device: torch.device | str = "cpu",
-        training: TrainingSettings | None = None,
-    ) -> None:
-        super().__init__(data, rows, device, training)
-        self.images = torch.from_numpy(np.ascontiguousarray(data.images[rows])).to(device)
+    def __init__(self, data: PreparedData, rows: np.ndarray, *more: Any, **named: Any) -> None:
+        super().__init__(data, rows, *more, **named)
+        self.images = torch.from_numpy(np.ascontiguousarray(data.images[rows])).to(self.device)
 
     def pixels(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
         """Rows of the array."""
@@ -134,14 +130,8 @@ class DeviceImages(Images):
 class Photographs(Images):
     """Photographs, decoded and cut by threads when they are needed."""
 
-    def __init__(
-        self,
-        data: PreparedData,
-        rows: np.ndarray,
-        device: torch.device | str = "cpu",
-        training: TrainingSettings | None = None,
-    ) -> None:
-        super().__init__(data, rows, device, training)
+    def __init__(self, data: PreparedData, rows: np.ndarray, *more: Any, **named: Any) -> None:
+        super().__init__(data, rows, *more, **named)
         assert isinstance(data.settings, PhotographSettings)
         self.settings = data.settings
         self._boxes = data.column("box") if getattr(data.settings, "box", False) else None
