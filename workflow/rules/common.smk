@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from lookalike.data.registry import DATA_SETS
-from lookalike.data.settings import settings_class
 from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
@@ -28,9 +27,10 @@ FILTERS = ("unlabelled", "duplicates", "greyscale", "small")
 STUDY_FILE = str((workflow.overwrite_configfiles or ["config.yaml"])[-1])
 STUDY_FILE = STUDY_FILE.removeprefix(os.getcwd() + os.sep)
 try:
-    PLAN = check_study(config, STUDY_FILE).plan()
+    STUDY = check_study(config, STUDY_FILE)
 except LookalikeError as error:
     sys.exit(f"error: {error}")  # a WorkflowError would add the lines of this file
+PLAN = STUDY.plan()
 # Stages read the resolved study; jobs on other nodes must not write it again.
 if workflow.is_main_process:
     PLAN.write()
@@ -92,23 +92,8 @@ def made_of(folder):
     return path.read_text() if path.exists() else None
 
 
-def plain_settings(name):
-    """What the study says about a data set."""
-    return {
-        key: value for key, value in PLAN.datasets[name].items() if key != "prepared"
-    }
-
-
-ENTRIES = {
-    name: settings_class(PLAN.datasets[name]["source"]).model_validate(
-        plain_settings(name)
-    )
-    for name in PLAN.datasets
-}
 # Folder below results/data -> what prepares it; two entries of a study may read one folder.
-PREPARED = {PLAN.datasets[name]["prepared"]: ENTRIES[name] for name in ENTRIES}
-
-
+PREPARED = {settings.prepared: settings for settings in STUDY.datasets.values()}
 # What each folder would be made of now, and whether that is what it was made of.
 VERSIONS = {folder: prepared_version(PREPARED[folder]) for folder in PREPARED}
 UNCHANGED = {
@@ -119,7 +104,7 @@ UNCHANGED = {
 
 def entry_of(wildcards):
     """The settings of a run's data set."""
-    return ENTRIES[wildcards.dataset]
+    return STUDY.datasets[wildcards.dataset]
 
 
 def data_version(wildcards):
@@ -156,7 +141,7 @@ def filter_weights_of(wildcards):
     """The network by which duplicates are found, whichever entry names it."""
     named = [
         settings.duplicate_weights
-        for settings in ENTRIES.values()
+        for settings in STUDY.datasets.values()
         if settings.prepared == wildcards.prepared and settings.duplicate_weights
     ]
     return named[0] if named and wildcards.filter == "duplicates" else []
