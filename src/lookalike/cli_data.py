@@ -40,10 +40,14 @@ def list_data() -> None:
     from lookalike.data.listing import list_data as listed
     from lookalike.data.source import downloads
 
-    table = Table("name", "state", "how", "download", "images", "licence", "source", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for heading in ("name", "state", "how", "download"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("images", max_width=20)
+    table.add_column("licence and source")
     for line in listed(ROOT):
-        cells = (line.name, line.state, line.how, line.size, line.images, line.licence, line.source)
-        table.add_row(*map(escape, cells))
+        cells = map(escape, (line.name, line.state, line.how, line.size, line.images))
+        table.add_row(*cells, f"{escape(line.licence)}\n[dim]{escape(line.source)}[/dim]")
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     typer.echo(f"fetched files: {downloads()}; prepared sets: {ROOT / 'data'}")
 
@@ -115,8 +119,12 @@ def prepare(
             raise LookalikeError(f"data set {name} is nothing to prepare: {DATA_SETS[name].source}.")
         try:
             settings = settings_class(name).model_validate({"source": name, **json.loads(options)})
-        except (ValidationError, ValueError, TypeError) as error:
-            raise LookalikeError(f"--options {options!r} does not fit {name} ({error}).") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise LookalikeError(f"--options {options} does not fit {name}: {key}: {first['msg'].lower()}.") from None
+        except (ValueError, TypeError) as error:
+            raise LookalikeError(f"--options {options} is no JSON object ({error}).") from None
         folder = ROOT / "data" / settings.prepared
         log = folder / "logs" / "prepare_data.log"
 
