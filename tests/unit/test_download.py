@@ -328,3 +328,27 @@ def test_a_failure_stops_the_others_and_keeps_what_is_whole(
     download.fetch("toy")
     assert [path for path, _ in site.asked[before:]] == ["/gone"]  # the first one is known
     assert left_over(toy) == ["fetched.json", "first", "gone"]
+
+
+def test_the_list_says_what_is_here_and_how_the_rest_is_got(
+    site: Site, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def line(name: str) -> str:
+        rows = CliRunner().invoke(app, ["data", "list"]).output.splitlines()
+        return next(row for row in rows if row.split()[:1] == [name])
+
+    assert line("toy").split()[1:4] == ["not", "here", "fetch"]
+    assert "1,281,167" in line("imagenet")
+    assert "by hand" in line("imagenet")
+    assert "terms to accept" in line("cub200")
+    assert len(CliRunner().invoke(app, ["data", "list"]).output.splitlines()) > len(DATA_SETS)
+    site.drop_after = [300_000] + [0] * 5
+    with pytest.raises(LookalikeError):
+        download.fetch("toy")
+    site.drop_after = []
+    download.fetch("toy")
+    assert line("toy").split()[1] == "fetched"
+    toy.unlink()
+    assert line("toy").split()[1:3] == ["not", "here"]

@@ -49,10 +49,9 @@ def list_data(root: Path) -> list[Listed]:
         if row.form == "made":
             how, images = "made", "as its set"
         elif not row.files:
-            how = "ships" if row.form == "labels" else "yours" if name == "image_folder" else "nothing to fetch"
+            how = "yours" if name == "image_folder" else "ships"
         else:
             how = "by hand" if row.manual else "fetch"
-            how += ", accept terms" if row.accept else ""
         found.append(Listed(name, images, size, row.licence, how, _state(name, root), row.source))
     return found
 
