@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from lookalike.data.filters import FILTERS
 from lookalike.data.registry import DATA_SETS
 from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
@@ -19,9 +20,6 @@ from lookalike.reporting.names import (
 from lookalike.serve import client
 from lookalike.stages import prepared_version, stage_code
 from lookalike.study import check_study
-
-# Of ImageNet's test images (lookalike/data/filters.py, which loads torch).
-FILTERS = ("unlabelled", "duplicates", "greyscale", "small")
 
 # The file that messages name; with --config alone it is still config.yaml that is wrong.
 STUDY_FILE = str((workflow.overwrite_configfiles or ["config.yaml"])[-1])

@@ -121,3 +121,22 @@ def images_below(folder: Path, names: list[str]) -> tuple[list[Path], list[int]]
         files += found
         labels += [label] * len(found)
     return files, labels
+
+
+def images_of_parts(root: Path, parts: dict[str, str], names: list[str]) -> tuple[list[Path], list[int], list[str]]:
+    """Images of several folders of class folders: files, labels and splits, part after part.
+
+    Args:
+        root: that holds the parts.
+        parts: split -> folder.
+        names: of the classes, which every part must have.
+    """
+    files: list[Path] = []
+    labels: list[int] = []
+    splits: list[str] = []
+    for split, folder in parts.items():
+        found, classes = images_below(root / folder, names)
+        files += found
+        labels += classes
+        splits += [split] * len(found)
+    return files, labels, splits

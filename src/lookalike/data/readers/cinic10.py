@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
-from pathlib import Path
 
 import numpy as np
 
 from lookalike.data.decode import decode
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, class_folders, images_below
+from lookalike.data.source import Source, class_folders, images_of_parts
 from lookalike.errors import LookalikeError
 
 PARTS = {"train": "train", "validation": "valid", "test": "test"}
@@ -29,14 +28,7 @@ def read(source: Source) -> RawData:
     """
     root = source.unpacked("CINIC-10.tar.gz")
     names = class_folders(root / "train")
-    files: list[Path] = []
-    labels: list[int] = []
-    splits: list[str] = []
-    for split, folder in PARTS.items():
-        found, classes = images_below(root / folder, names)
-        files += found
-        labels += classes
-        splits += [split] * len(found)
+    files, labels, splits = images_of_parts(root, PARTS, names)
     images = np.empty((len(files), 3, SIDE, SIDE), np.uint8)
 
     def fill(row: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, class_folders, images_below
+from lookalike.data.source import Source, class_folders, images_of_parts
 from lookalike.errors import LookalikeError
 
 FOLDERS = ("train", "validation", "test")  # validation may be left out
@@ -31,19 +31,12 @@ def read(source: Source) -> RawData:
 
 def _folders(root: Path) -> RawData:
     names = class_folders(root / "train")
-    files: list[Path] = []
-    labels: list[int] = []
-    splits: list[str] = []
-    for split in FOLDERS:
-        if split == "validation" and not (root / split).exists():
-            continue
+    parts = [split for split in FOLDERS if split != "validation" or (root / split).exists()]
+    for split in parts:
         unknown = sorted(set(class_folders(root / split)) - set(names))
         if unknown:
             raise LookalikeError(f"{root / split} has the class folder {unknown[0]!r}, which train/ lacks.")
-        found, classes = images_below(root / split, names)
-        files += found
-        labels += classes
-        splits += [split] * len(found)
+    files, labels, splits = images_of_parts(root, {split: split for split in parts}, names)
     return RawData(
         images=files,
         labels=np.array(labels, np.int64),
