@@ -69,11 +69,13 @@ rule report:
     localrule: True
 
 
-# Nothing runs for hours to end at data that a person must fetch.
+# Nothing runs for hours to end at data that a person must fetch, or beside another controller of the same study.
 onstart:
     stop_at_missing_data()
+    take_control()
 
 
-# What did finish is mirrored too, and what was killed is marked.
+# What failed, a line each; what did finish is mirrored too, and what was killed is marked.
 onerror:
+    shell(f"lookalike status --failed {PLAN.path} || true")
     shell(f"lookalike sync-tracking {PLAN.path} > /dev/null 2>&1 || true")

@@ -45,6 +45,21 @@ def plan(study: Annotated[Path, typer.Argument(help="A study's YAML.")] = Path("
 
 
 @app.command()
+def status(
+    plan: PlanFile = Path("config.yaml"),
+    failed: Annotated[bool, typer.Option("--failed", help="Only what failed, one line each.")] = False,
+) -> None:
+    """Show where a study stands: done, running, failed and why, out of date, and the commands to do it again."""
+    from lookalike.status import show_failures, show_status
+
+    known = read_plan(plan)
+    if failed:
+        show_failures(known)
+    else:
+        show_status(known, known.folder / "config.json" if plan.suffix == ".json" else plan)
+
+
+@app.command()
 def train(plan: PlanFile, runs: Runs, progress: Bar = None) -> None:
     """Train runs; a killed training goes on from its checkpoint."""
     from lookalike.training.train import train as train_run
@@ -142,6 +157,22 @@ def _each_mode(
                 )
             log = run.log(f"{stage}-{mode}@{split}")
             work.do(f"{run.id} {mode}@{split}", log, lambda r=run, m=mode: action(r, m, split))  # type: ignore[misc]
+    work.end()
+
+
+@app.command()
+def run_pack(
+    plan: PlanFile,
+    names: Annotated[list[str], typer.Argument(help="Packs such as digits-fc-all-0.")],
+    cores: Annotated[int, typer.Option(help="CPU cores of this job.")] = 1,
+) -> None:
+    """Make all files of packs of runs, inside one job of a cluster."""
+    from lookalike.packs import run_pack as run
+
+    known, work = read_plan(plan), Work("run_pack")
+    for name in names:
+        log = known.folder / "logs" / f"run_pack-{name}.log"
+        work.do(name, log, lambda name=name: run(known, name, cores))  # type: ignore[misc]
     work.end()
 
 

@@ -144,8 +144,8 @@ def filter_data(
     weights: Annotated[str, typer.Option(help="ResNet-50 weights, for duplicates.")] = "",
 ) -> None:
     """Say which test images a filter removes, and why."""
-    from lookalike.data.filters import FILTERS
     from lookalike.data.filters import filter_data as run_filter
+    from lookalike.data.settings import FILTERS
 
     work = Work("filter_data")
     for name in names:

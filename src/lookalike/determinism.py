@@ -1,4 +1,4 @@
-"""Where computations run, and what makes two of them on one machine give the same bytes."""
+"""What makes two computations on one machine give the same bytes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,3 @@ def pin_arithmetic(threads: int) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-
-
-def best_device() -> torch.device:
-    """The first CUDA device, else the CPU: what training, embedding and their records mean by device."""
-    return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 import statistics
 import subprocess
@@ -11,23 +10,19 @@ import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lookalike.data.download import RECORD, is_fetched, obstacle
+from lookalike.data.download import is_fetched, obstacle
 from lookalike.data.registry import DATA_SETS
-from lookalike.data.settings import settings_class
-from lookalike.data.source import downloads
+from lookalike.data.settings import entry_settings, prepared_bytes
 from lookalike.errors import LookalikeError
-from lookalike.evaluation.sets import evaluation_set
+from lookalike.jobs import list_jobs, study_sources
 from lookalike.plan import Plan
-from lookalike.reporting.names import figure_names, figure_paths, shown_explanations, table_names, table_paths
 
 SHOWN_RUNS = 30
-CACHED_BYTES = 256 * 341 * 3  # a decoded photograph of ratio 4:3, shorter side 256
 REASONS = {
     "missing": "not made yet",
     "params changed": "settings or code changed",
@@ -52,59 +47,6 @@ class Stage:
     done: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     seconds: float | None = 0.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job: the output that stands for it, and where Snakemake records its time."""
-
-    stage: str
-    output: Path
-    benchmark: Path
-
-
-def list_jobs(plan: Plan) -> list[Job]:
-    """All jobs of a study, in the order of the workflow."""
-    tracking, study = plan.root / "tracking", plan.folder
-    jobs = [
-        Job(
-            "init_tracking",
-            tracking / f"init_tracking-{plan.study}.json",
-            study / "benchmarks" / "init_tracking.tsv",
-        )
-    ]
-    for source in study_sources(plan):
-        if DATA_SETS[source].files:
-            folder = downloads() / source
-            jobs.append(Job("fetch_data", folder / RECORD, folder / "benchmarks" / "fetch_data.tsv"))
-    for folder in dict.fromkeys(map(plan.data_folder, plan.datasets)):
-        jobs.append(Job("prepare_data", folder / "manifest.json", folder / "benchmarks" / "prepare_data.tsv"))
-    runs = list(plan.runs())
-    for run in runs:
-        if run.trained:
-            jobs.append(Job("train", run.folder / "model.safetensors", run.folder / "benchmarks" / "train.tsv"))
-    if any(evaluation_set(name).patch for name in plan.evaluation_sets):
-        for run in runs:
-            if run.patch.parent == run.folder:
-                jobs.append(Job("make_patch", run.patch, run.folder / "benchmarks" / "make_patch.tsv"))
-    for run in runs:
-        output = run.support_folder / "support.safetensors"
-        jobs.append(Job("precompute_support", output, run.folder / "benchmarks" / "precompute_support.tsv"))
-    for e in plan.evaluations():
-        benchmark = e.run.folder / "benchmarks" / f"evaluate-{e.mode}@{e.split}.tsv"
-        jobs.append(Job("evaluate", e.run.predictions(e.mode, e.split), benchmark))
-    for e in shown_explanations(plan).values():
-        benchmark = e.run.folder / "benchmarks" / f"explain-{e.mode}@{e.split}.tsv"
-        jobs.append(Job("explain", e.run.explanations(e.mode, e.split), benchmark))
-    benchmarks = study / "benchmarks"
-    jobs.append(Job("collect_metrics", study / "tables" / "metrics.csv", benchmarks / "collect_metrics.tsv"))
-    for name in table_names():
-        jobs.append(Job("draw_table", table_paths(plan, name)[0], benchmarks / f"draw_table-{name}.tsv"))
-    for name in figure_names(plan):
-        jobs.append(Job("draw_figure", figure_paths(plan, name)[0], benchmarks / f"draw_figure-{name}.tsv"))
-    jobs.append(Job("write_report", study / "report.html", benchmarks / "write_report.tsv"))
-    jobs.append(Job("sync_tracking", tracking / f"sync_tracking-{plan.study}.json", benchmarks / "sync_tracking.tsv"))
-    return jobs
 
 
 def read_stages(study: Path, plan: Plan) -> dict[str, Stage]:
@@ -185,7 +127,7 @@ def show_plan(study: Path, plan: Plan) -> None:
     else:
         more = f"; no recorded time yet for {', '.join(unknown)}" if unknown else ""
         console.print(f"time: about {sum(known) / cores:.0f} s on {cores} cores{more}")
-    data = sum(prepared_bytes(settings) for settings in plan.datasets.values())
+    data = sum(prepared_bytes(entry_settings(settings)) for settings in plan.datasets.values())
     console.print(f"disk: {data / 1e6:,.1f} MB of prepared images; {_size(plan.folder) / 1e6:.1f} MB of results so far")
     _show_data(console, plan)
     shown = [run.id for run in runs[:SHOWN_RUNS]]
@@ -207,11 +149,6 @@ def _show_data(console: Console, plan: Plan) -> None:
         console.print(f"[bold]nothing can run yet:[/bold] {escape(message)}", highlight=False)
 
 
-def study_sources(plan: Plan) -> list[str]:
-    """Registry names of a study's data sets, each once."""
-    return list(dict.fromkeys(settings["source"] for settings in plan.datasets.values()))
-
-
 def obstacles(plan: Plan) -> list[str]:
     """What a person must do about data before the study can run: one sentence each."""
     lacking = {
@@ -225,17 +162,6 @@ def obstacles(plan: Plan) -> list[str]:
                 f"data set {name}: path {path} is missing; give a folder with train/ and test/, or a CSV file."
             )
     return [message for message in found if message]
-
-
-def prepared_bytes(settings: dict[str, Any]) -> int:
-    """Expected size of a prepared data set; 0 where only the user's files tell."""
-    row = DATA_SETS[settings["source"]]
-    kept = settings_class(settings["source"]).model_validate({k: v for k, v in settings.items() if k != "prepared"})
-    count = sum(kept.source_counts().values())
-    if row.form == "files":
-        return row.download_bytes if not getattr(kept, "cache", False) else count * CACHED_BYTES
-    side = getattr(kept, "size", None)
-    return count * (3 * side**2 if side else math.prod(row.image_shape or ()))
 
 
 def _size(folder: Path) -> int:

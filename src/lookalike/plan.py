@@ -11,7 +11,7 @@ from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json, write_json
 from lookalike.seeds import derive_seed
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 INFERENCE_KEYS = ("modes", "explain", "inference")  # settings that training does not read
 
 
@@ -44,12 +44,6 @@ class RunSpec:
     def data_folder(self) -> Path:
         """The prepared data set."""
         return self.plan.data_folder(self.dataset)
-
-    @property
-    def data_settings(self) -> dict[str, Any]:
-        """The data set's entry of the study, all defaults filled in."""
-        settings = self.plan.datasets[self.dataset]
-        return {key: value for key, value in settings.items() if key != "prepared"}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -146,6 +140,9 @@ class Plan:
         baseline: model that paired comparisons refer to.
         explained_queries: queries a run explains.
         threads: CPU threads of one run.
+        resources: `stage` or `stage/model` -> what its jobs ask of a cluster.
+        runs_per_job: runs in one job of a cluster, from training to explanations; None for a job a stage and run.
+        runs_per_gpu: runs that share a GPU at a time.
         patch: settings of the adversarial patch, where an evaluation set carries one.
         root: the folder that holds `results/`.
     """
@@ -161,6 +158,9 @@ class Plan:
     baseline: str
     explained_queries: int
     threads: int
+    resources: dict[str, dict[str, int]] = field(default_factory=dict)
+    runs_per_job: int | None = None
+    runs_per_gpu: int = 1
     patch: dict[str, Any] | None = None
     root: Path = Path("results")
 

@@ -60,6 +60,14 @@ class TrainingSettings(Settings):
         return self
 
 
+class JobResources(Settings):
+    """What a job of one stage asks of a cluster; memory and time are doubled once where it fails."""
+
+    mem_mb: Annotated[int, Field(ge=100)] | None = Field(None, description="Memory in MB.")
+    runtime: Annotated[int, Field(ge=1)] | None = Field(None, description="Minutes.")
+    gpu: Annotated[int, Field(ge=0)] | None = Field(None, description="GPUs.")
+
+
 class PatchSettings(Settings):
     """The adversarial patch of a study, for evaluation sets such as `test-patch`."""
 

@@ -16,9 +16,10 @@ from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.methods.registry import METHODS, load_method
 from lookalike.plan import Plan
-from lookalike.settings import PatchSettings, Settings
+from lookalike.settings import JobResources, PatchSettings, Settings
 
 VERSION = 1
+PLACED = ("train", "make_patch", "precompute_support", "evaluate", "explain", "run_pack")  # stages a cluster runs
 RESERVED = ("data", "downloads", "tracking", "benchmarks")
 IMAGE_SETS = [name for name, row in DATA_SETS.items() if row.reader]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -50,6 +51,13 @@ class Study(Settings):
     baseline: str = Field("", description="Model that paired comparisons refer to; the first one when left out.")
     explained_queries: Annotated[int, Field(ge=0)] = Field(6, description="Queries a run explains.")
     threads: Annotated[int, Field(ge=1)] = Field(1, description="CPU threads of one run.")
+    resources: dict[str, JobResources] = Field(
+        default={}, description="What jobs ask of a cluster: by stage (`train`) or stage and model (`train/nw`)."
+    )
+    runs_per_job: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Pack so many runs, from training to explanations, into one job; for short runs on a cluster."
+    )
+    runs_per_gpu: Annotated[int, Field(ge=1)] = Field(1, description="Runs that share a GPU at a time.")
     patch: PatchSettings | None = Field(None, description="Adversarial patch of evaluation sets such as `test-patch`.")
 
     def plan(self, root: Path = Path("results")) -> Plan:
@@ -69,6 +77,9 @@ class Study(Settings):
             baseline=self.baseline or next(iter(self.models)),
             explained_queries=self.explained_queries,
             threads=self.threads,
+            resources={name: needs.model_dump(exclude_none=True) for name, needs in self.resources.items()},
+            runs_per_job=self.runs_per_job,
+            runs_per_gpu=self.runs_per_gpu,
             patch=None if self.patch is None else self.patch.model_dump(mode="json"),
             root=root,
         )
@@ -293,6 +304,13 @@ def _check_names(study: Study, source: str) -> None:
             f"{source}: baseline is {study.baseline!r}, which is no model of this study. Write\n"
             f"  baseline: {_nearest(study.baseline, list(study.models))}"
         )
+    for key in study.resources:
+        stage, _, model = key.partition("/")
+        if stage not in PLACED or (model and (model not in study.models or stage == "run_pack")):
+            raise LookalikeError(
+                f"{source}: resources.{key} is neither a stage ({', '.join(PLACED)}) nor one with a model of this "
+                f"study. Write\n  resources:\n    train/{next(iter(study.models))}: {{mem_mb: 8000, runtime: 240}}"
+            )
     for key in ("sizes", "seeds", "evaluation_sets"):
         entries = getattr(study, key)
         if len(set(entries)) < len(entries):

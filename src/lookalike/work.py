@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from lookalike.activity import DONE, FAILED, STARTED, this_process
 from lookalike.errors import LookalikeError
 
 
@@ -27,16 +28,18 @@ class Work:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger()
         logger.addHandler(handler)
+        ours = logging.getLogger("lookalike")
+        ours.info("%s: %s", STARTED, this_process())
         started = time.perf_counter()
         try:
-            said = action()
-            text = f"{self.stage} {name}: {said or 'done'} in {time.perf_counter() - started:.1f} s"
-            logging.getLogger("lookalike").info(text)
-            typer.echo(text)
+            said = f"{action() or 'done'} in {time.perf_counter() - started:.1f} s"
+            ours.info("%s: %s", DONE, said)
+            typer.echo(f"{self.stage} {name}: {said}")
         except Exception as error:
             self.failed += 1
             logger.error(traceback.format_exc())
             reason = str(error) if isinstance(error, LookalikeError) else f"{type(error).__name__}: {error}"
+            ours.error("%s: %s", FAILED, " ".join(reason.split()))
             typer.echo(f"error: {self.stage} {name}: {reason}\n       log: {log}", err=True)
         finally:
             logger.removeHandler(handler)

@@ -15,7 +15,7 @@ from test_readers import Prepare, prepare, source  # noqa: F401
 
 from lookalike.backbones.small_cnn import SmallCNN
 from lookalike.data import filters, resources
-from lookalike.data.filters import FILTERS, collect_filters, filter_data, is_greyscale, nearest_exemplars
+from lookalike.data.filters import REMOVE, collect_filters, filter_data, is_greyscale, nearest_exemplars
 from lookalike.data.prepared import PreparedData
 from lookalike.data.readers import imagenet
 from lookalike.data.resources import parse_ids, published_clean_ids, real_labels, wnids
@@ -144,10 +144,10 @@ def test_every_filter_leaves_what_it_removed_and_why(
     monkeypatch.setattr(filters, "DUPLICATE", 0.9999)  # a random network finds everything alike
     monkeypatch.setattr(filters, "BLOCK_BYTES", 4 * 64 * 49 * 4)  # several blocks of queries
     weights = {"weights": str(tmp_path / "weights.safetensors"), "backbone": "small_cnn"}
-    for name in FILTERS:
+    for name in REMOVE:
         filter_data(miniature.folder, name, **(weights if name == "duplicates" else {}))
     removed = {
-        name: pq.ParquetFile(miniature.folder / "filters" / f"{name}.parquet").read().to_pylist() for name in FILTERS
+        name: pq.ParquetFile(miniature.folder / "filters" / f"{name}.parquet").read().to_pylist() for name in REMOVE
     }
     assert [row["reason"] for row in removed["unlabelled"]] == ["no ReaL label"]
     assert [row["source_file"] for row in removed["unlabelled"]] == [layouts.val_name(2)]

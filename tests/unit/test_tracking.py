@@ -39,8 +39,8 @@ def test_sync_is_complete_and_idempotent(tiny: Plan) -> None:
     run = tiny.run("digits/fc/100/seed0")
     train(run)
     mirror = Mirror(tiny)
-    assert mirror.sync() == {"mirrored": 1, "up_to_date": 0, "killed": 0}
-    assert mirror.sync() == {"mirrored": 0, "up_to_date": 1, "killed": 0}
+    assert mirror.sync() == {"mirrored": 1, "up_to_date": 0, "running": 0, "killed": 0}
+    assert mirror.sync() == {"mirrored": 0, "up_to_date": 1, "running": 0, "killed": 0}
     (found,) = mirror._search("tags.`lookalike.kind` = 'run'")
     record = json.loads((run.folder / "run.json").read_text())
     assert found.info.status == "FINISHED"
@@ -63,9 +63,9 @@ def test_sync_is_complete_and_idempotent(tiny: Plan) -> None:
 def test_killed_runs_are_reconciled(tiny: Plan) -> None:
     code = (
         "import sys, os, signal\nfrom pathlib import Path\nfrom lookalike.plan import Plan\n"
-        "from lookalike.tracking.mlflow_mirror import Mirror\n"
+        "from lookalike.activity import this_process\nfrom lookalike.tracking.mlflow_mirror import Mirror\n"
         "plan = Plan.read(Path(sys.argv[1]))\n"
-        "Mirror(plan).child(plan.run('digits/fc/100/seed0'), 1.0)\n"
+        "Mirror(plan).child(plan.run('digits/fc/100/seed0'), 1.0, this_process())\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tiny.path)]).returncode == -9

@@ -1,15 +1,19 @@
 # The study, checked and resolved before any rule is read; helpers of the other rule files.
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
-from lookalike.data.filters import FILTERS
+from lookalike import controller
 from lookalike.data.registry import DATA_SETS
+from lookalike.data.settings import FILTERS, entry_settings, prepared_bytes
 from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
-from lookalike.forecast import obstacles
+from lookalike.files import digest
+from lookalike.packs import INSIDE, forget_broken, packs, write_config
+from lookalike.plan import Plan
 from lookalike.reporting.names import (
     figure_names,
     figure_paths,
@@ -19,25 +23,38 @@ from lookalike.reporting.names import (
 )
 from lookalike.serve import client
 from lookalike.stages import prepared_version, stage_code
-from lookalike.study import check_study
 
 # The file that messages name; with --config alone it is still config.yaml that is wrong.
 STUDY_FILE = str((workflow.overwrite_configfiles or ["config.yaml"])[-1])
 STUDY_FILE = STUDY_FILE.removeprefix(os.getcwd() + os.sep)
-try:
-    STUDY = check_study(config, STUDY_FILE)
-except LookalikeError as error:
-    sys.exit(f"error: {error}")  # a WorkflowError would add the lines of this file
-PLAN = STUDY.plan()
-# Stages read the resolved study; jobs on other nodes must not write it again.
+# A job reads what the main process resolved: each job of a cluster reads these files twice, and checking a study
+# loads torch.
 if workflow.is_main_process:
+    from lookalike.study import check_study
+
+    try:
+        PLAN = check_study(config, STUDY_FILE).plan()
+    except LookalikeError as error:
+        sys.exit(f"error: {error}")  # a WorkflowError would add the lines of this file
     PLAN.write()
+    write_config(PLAN, config)
+    forget_broken(PLAN)
+    if shutil.which("sacct"):
+        os.environ["PATH"] = (
+            f"{workflow.basedir}/profiles/slurm/bin:{os.environ['PATH']}"
+        )
+else:
+    PLAN = Plan.read(Path("results") / config["name"] / "plan.json")
+ENTRIES = {name: entry_settings(values) for name, values in PLAN.datasets.items()}
 
 # The commands of the environment that runs Snakemake, whether it is activated or not.
 PREFIX = f'export PATH="{Path(sys.executable).parent}:$PATH"; '
 # A job costs milliseconds where a warm process has torch loaded. Not inside a SLURM job, whose end would end that
 # process and every other job's work with it.
-if os.environ.get("LOOKALIKE_SERVER") != "0" and "SLURM_JOB_ID" not in os.environ:
+# A pack has an allocation for itself.
+if os.environ.get("LOOKALIKE_SERVER") != "0" and (
+    "SLURM_JOB_ID" not in os.environ or INSIDE in os.environ
+):
     PREFIX += (
         f'lookalike() {{{{ "{sys.executable}" -S -E "{client.__file__}" "$@"; }}}}; '
     )
@@ -82,6 +99,7 @@ wildcard_constraints:
     prepared=r"[a-z0-9_-]+",
     source=r"[a-z0-9_]+",
     explanation=r"[a-z0-9_-]+",
+    pack=r"[a-z0-9_-]+",
 
 
 def made_of(folder):
@@ -91,7 +109,7 @@ def made_of(folder):
 
 
 # Folder below results/data -> what prepares it; two entries of a study may read one folder.
-PREPARED = {settings.prepared: settings for settings in STUDY.datasets.values()}
+PREPARED = {settings.prepared: settings for settings in ENTRIES.values()}
 # What each folder would be made of now, and whether that is what it was made of.
 VERSIONS = {folder: prepared_version(PREPARED[folder]) for folder in PREPARED}
 UNCHANGED = {
@@ -102,7 +120,7 @@ UNCHANGED = {
 
 def entry_of(wildcards):
     """The settings of a run's data set."""
-    return STUDY.datasets[wildcards.dataset]
+    return ENTRIES[wildcards.dataset]
 
 
 def data_version(wildcards):
@@ -139,7 +157,7 @@ def filter_weights_of(wildcards):
     """The network by which duplicates are found, whichever entry names it."""
     named = [
         settings.duplicate_weights
-        for settings in STUDY.datasets.values()
+        for settings in ENTRIES.values()
         if settings.prepared == wildcards.prepared and settings.duplicate_weights
     ]
     return named[0] if named and wildcards.filter == "duplicates" else []
@@ -156,9 +174,26 @@ def fetched_of(wildcards):
 
 def stop_at_missing_data():
     """Stop before the first job where a person must fetch data or accept its terms."""
+    from lookalike.forecast import obstacles
+
     messages = [] if wants_only_the_plan() else obstacles(PLAN)
     if messages:
         sys.exit("\n".join(f"error: {message}" for message in messages))
+
+
+def take_control():
+    """Be the one controller of the study; after a killed one, make the plan anew."""
+    if INSIDE in os.environ:
+        return
+    try:
+        cancelled = controller.take_control(PLAN, workflow.scheduler._executor)
+    except LookalikeError as error:
+        sys.exit(f"error: {error}")
+    if cancelled:
+        print(
+            f"cancelled {cancelled} jobs of a controller that was killed; starting over"
+        )
+        controller.start_over()
 
 
 def wants_only_the_plan():
@@ -190,6 +225,40 @@ def code_of(stage):
     return code
 
 
+def needs(stage, resource):
+    """A function of a job: what it asks of a cluster, by the study or else by its data; doubled once after failure."""
+
+    def amount(wildcards, attempt):
+        run = PACKS[wildcards.pack].runs[0] if stage == "run_pack" else wildcards
+        given = {
+            **PLAN.resources.get(stage, {}),
+            **PLAN.resources.get(f"{stage}/{run.model}", {}),
+        }
+        found = given.get(
+            resource, expected_needs(stage, ENTRIES[run.dataset])[resource]
+        )
+        return found if resource == "gpu" else found * min(attempt, 2)
+
+    return amount
+
+
+def expected_needs(stage, entry):
+    """Memory (MB), minutes and GPUs of a stage's jobs where the study says nothing."""
+    photographs = DATA_SETS[entry.source].form == "files"
+    # Small images are held as a whole, photographs are read as they are needed.
+    megabytes = 4000 if photographs else 2000 + 2 * prepared_bytes(entry) // 1_000_000
+    minutes = 240 if stage in ("train", "make_patch", "run_pack") else 60
+    if photographs:
+        minutes *= 6
+    if stage == "run_pack":
+        megabytes *= RUNS_AT_ONCE
+    return {"mem_mb": megabytes, "runtime": minutes, "gpu": int(stage in ON_GPU)}
+
+
+ON_GPU = ("train", "make_patch", "precompute_support", "run_pack")
+RUNS_AT_ONCE = 4  # of a pack, unless the profile gives it other threads
+
+
 def weights_of(wildcards):
     """The network's file that a run reads: its own or its source's; none where it is a named file."""
     weights = run_of(wildcards).weights
@@ -209,26 +278,60 @@ def patch_of(wildcards):
     return str(run_of(wildcards).patch) if carried else []
 
 
+# Where runs are packed, the study's own jobs see packs only: thousands of runs are hundreds of jobs.
+PACKS = {pack.name: pack for pack in packs(PLAN)}
+PACK_OF = {run.id: str(pack.path) for pack in PACKS.values() for run in pack.runs}
+
+
+def pack_version(wildcards):
+    """All that makes any file of a pack's runs out of date."""
+    runs = PACKS[wildcards.pack].runs
+    models = {run.model: PLAN.models[run.model] for run in runs}
+    stages = ("train", "make_patch", "precompute_support", "evaluate", "explain")
+    code = [
+        stage_code(stage, settings) for settings in models.values() for stage in stages
+    ]
+    made_of = [data_version(runs[0]), query_version(runs[0]), models, code, PLAN.seed]
+    more = [PLAN.threads, PLAN.patch, PLAN.explained_queries, PLAN.evaluation_sets]
+    return digest([made_of, more, [run.id for run in runs]])
+
+
+def pretrained_of_pack(wildcards):
+    """The weights files that the runs of a pack start from."""
+    found = [
+        (settings.get("backbone") or {}).get("weights")
+        for settings in (run.settings for run in PACKS[wildcards.pack].runs)
+    ]
+    return sorted({path for path in found if path})
+
+
 def predictions():
-    """All predictions of the study."""
+    """All predictions of the study, or the packs that make them."""
+    if PACKS:
+        return [str(pack.path) for pack in PACKS.values()]
     return [str(e.run.predictions(e.mode, e.split)) for e in PLAN.evaluations()]
 
 
 def histories():
-    """All training histories of the study."""
+    """All training histories of the study, or the packs that make them."""
+    if PACKS:
+        return predictions()
     return [str(run.folder / "history.csv") for run in PLAN.runs() if run.trained]
 
 
 def records():
-    """All run records of the study."""
+    """All run records of the study, or the packs that make them."""
+    if PACKS:
+        return predictions()
     return [str(run.folder / "run.json") for run in PLAN.runs()]
 
 
 def explanation_of(wildcards):
     """The records that a drawn explanation shows, and the images."""
     found = shown_explanations(PLAN)[wildcards.explanation]
+    records = str(found.run.explanations(found.mode, found.split))
     return [
-        str(found.run.explanations(found.mode, found.split)),
+        PACK_OF.get(found.run.id, records),
         str(found.run.data_folder / "manifest.json"),
     ]
 

@@ -14,8 +14,8 @@ rule evaluate:
         "<run>/benchmarks/evaluate-{mode}@{split}.tsv"
     threads: PLAN.threads
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=needs("evaluate", "mem_mb"),
+        runtime=needs("evaluate", "runtime"),
     params:
         plan=str(PLAN.path),
         seed=PLAN.seed,

@@ -14,8 +14,8 @@ rule explain:
         "<run>/benchmarks/explain-{mode}@{split}.tsv"
     threads: PLAN.threads
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=needs("explain", "mem_mb"),
+        runtime=needs("explain", "runtime"),
     params:
         plan=str(PLAN.path),
         seed=PLAN.seed,

@@ -11,8 +11,9 @@ rule make_patch:
         "<run>/benchmarks/make_patch.tsv"
     threads: PLAN.threads
     resources:
-        mem_mb=4000,
-        runtime=600,
+        mem_mb=needs("make_patch", "mem_mb"),
+        runtime=needs("make_patch", "runtime"),
+        gpu=needs("make_patch", "gpu"),
     params:
         plan=str(PLAN.path),
         seed=PLAN.seed,
@@ -48,8 +49,9 @@ rule precompute_support:
         "<run>/benchmarks/precompute_support.tsv"
     threads: PLAN.threads
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=needs("precompute_support", "mem_mb"),
+        runtime=needs("precompute_support", "runtime"),
+        gpu=needs("precompute_support", "gpu"),
     params:
         plan=str(PLAN.path),
         seed=PLAN.seed,

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lookalike.seeds import derive_seed
 
-SEVERITIES = (1, 2, 3, 4, 5)
 NOISE = (0.08, 0.12, 0.18, 0.26, 0.38)  # standard deviation, full range 1
 BLUR = (1.0, 2.0, 3.0, 4.0, 6.0)  # standard deviation in pixels of a side of 224
 SMALL_NOISE = (0.04, 0.06, 0.08, 0.09, 0.10)  # CIFAR-10-C
@@ -57,7 +56,7 @@ def blur_width(images: Tensor, severity: int) -> float:
     return SMALL_BLUR[severity - 1] * max(1, side / 32) if is_small(images) else BLUR[severity - 1] * side / 224
 
 
-CORRUPTIONS = {"gaussian_noise": gaussian_noise, "gaussian_blur": gaussian_blur}
+APPLY = {"gaussian_noise": gaussian_noise, "gaussian_blur": gaussian_blur}
 
 
 def _as_stored(images: Tensor) -> Tensor:

@@ -22,7 +22,9 @@ from lookalike.backbones.build import make_backbone
 from lookalike.data.images import open_images
 from lookalike.data.prepared import PreparedData
 from lookalike.data.resources import image_number, published_clean_ids
-from lookalike.determinism import best_device, pin_arithmetic
+from lookalike.data.settings import FILTERS
+from lookalike.determinism import pin_arithmetic
+from lookalike.devices import best_device
 from lookalike.errors import LookalikeError
 from lookalike.files import write_json, writing
 from lookalike.settings import BackboneSettings
@@ -119,7 +121,7 @@ def nearest_exemplars(queries: Tensor, batches: Iterable[tuple[np.ndarray, Tenso
     return best.cpu(), whose.cpu()
 
 
-FILTERS: dict[str, Callable[..., Removed]] = {
+REMOVE: dict[str, Callable[..., Removed]] = {
     "unlabelled": remove_unlabelled,
     "duplicates": remove_duplicates,
     "greyscale": remove_greyscale,
@@ -138,7 +140,7 @@ def filter_data(folder: Path, name: str, **options: Any) -> str:
     data = PreparedData(folder)
     if name == "unlabelled" and "answers" not in data.columns:
         raise LookalikeError(f"prepared data {folder} has no ReaL labels; only ImageNet's validation images have.")
-    removed = FILTERS[name](data, data.rows("test"), **options)
+    removed = REMOVE[name](data, data.rows("test"), **options)
     files = data.column("source_file")
     with writing(folder / "filters" / f"{name}.parquet") as temporary:
         pq.write_table(

@@ -10,12 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from pydantic import TypeAdapter
 
 from lookalike.data.decode import decode
 from lookalike.data.manifest import broken, check_files
 from lookalike.data.resources import image_number, published_clean_ids
-from lookalike.data.settings import AnyDataSettings, DataSettings, settings_class
+from lookalike.data.settings import DataSettings, entry_settings, settings_class
 from lookalike.data.subsets import memory_wrap_draw, take_turns
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json
@@ -30,8 +29,7 @@ SHOWN_SIDE = 128  # pixels of a photograph in a figure
 
 def open_data(run: RunSpec) -> PreparedData:
     """The data set of a run, read as its study says."""
-    settings: DataSettings = TypeAdapter(AnyDataSettings).validate_python(run.data_settings)
-    return PreparedData(run.data_folder, settings)
+    return PreparedData(run.data_folder, entry_settings(run.plan.datasets[run.dataset]))
 
 
 class PreparedData:

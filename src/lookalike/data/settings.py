@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
@@ -10,8 +11,13 @@ from lookalike.data.registry import DATA_SETS
 from lookalike.files import digest
 from lookalike.settings import Settings
 
+CACHED_BYTES = 256 * 341 * 3  # a decoded photograph of ratio 4:3, shorter side 256
 PUBLISHED_CLEAN = 44_424  # a test compares it with the list that ships
 OWN_SETTINGS = ("critters", "image_folder", "cub200", "imagenet")
+# Names alone, so that reading a study loads no torch; tests compare them with what they name.
+FILTERS = ("unlabelled", "duplicates", "greyscale", "small")
+CORRUPTIONS = ("gaussian_noise", "gaussian_blur")
+SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class DataSettings(Settings):
@@ -192,3 +198,19 @@ def settings_class(source: str) -> type[DataSettings]:
     }
     kind: type[DataSettings] = ArraySettings if DATA_SETS[source].form == "array" else PhotographSettings
     return own.get(source, kind)
+
+
+def entry_settings(values: dict[str, Any]) -> DataSettings:
+    """The settings of a plan's data set; `prepared`, which follows from the others, is left out."""
+    given = {key: value for key, value in values.items() if key != "prepared"}
+    return settings_class(given["source"]).model_validate(given)
+
+
+def prepared_bytes(settings: DataSettings) -> int:
+    """Expected size of a prepared data set; 0 where only the user's files tell."""
+    row = DATA_SETS[settings.source]
+    count = sum(settings.source_counts().values())
+    if row.form == "files":
+        return row.download_bytes if not getattr(settings, "cache", False) else count * CACHED_BYTES
+    side = getattr(settings, "size", None)
+    return count * (3 * side**2 if side else math.prod(row.image_shape or ()))

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from lookalike.data.images import Images, open_images
 from lookalike.data.prepared import open_data
-from lookalike.determinism import best_device, pin_arithmetic
+from lookalike.determinism import pin_arithmetic
+from lookalike.devices import best_device
 from lookalike.errors import LookalikeError
 from lookalike.methods.base import Classifier
 from lookalike.methods.build import load_classifier
@@ -43,7 +44,7 @@ def make_patch(run: RunSpec) -> str:
     """
     pin_arithmetic(run.plan.threads)
     settings = PatchSettings.model_validate(run.plan.patch)
-    data, device = open_data(run), best_device()
+    data, device = open_data(run), best_device(run.plan.runs_per_gpu)
     if settings.target >= data.n_classes:
         raise LookalikeError(f"patch.target is {settings.target}, but {run.dataset} has {data.n_classes} classes.")
     classifier = load_classifier(run, data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from lookalike.data.corruptions import CORRUPTIONS, SEVERITIES
+from lookalike.data.settings import CORRUPTIONS, SEVERITIES
 
 SPLITS = ("test", "train", "validation")
 PATTERN = rf"({'|'.join(SPLITS)})(-patch|-({'|'.join(CORRUPTIONS)})-[{SEVERITIES[0]}-{SEVERITIES[-1]}])?"
@@ -41,7 +41,7 @@ def evaluation_set(name: str) -> EvaluationSet:
     if not re.fullmatch(PATTERN, name):
         raise ValueError(
             f"evaluation set {name!r} is unknown; write test, train or validation, alone or changed as in "
-            f"test-{next(iter(CORRUPTIONS))}-3 or test-patch"
+            f"test-{CORRUPTIONS[0]}-3 or test-patch"
         )
     split, *change = name.split("-")
     if change == ["patch"]:

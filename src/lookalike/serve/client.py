@@ -34,7 +34,8 @@ def socket_path() -> str:
     found = os.lstat(folder)
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
         raise OSError(f"{folder} is not a folder of this user alone")
-    code = hashlib.sha256(sys.executable.encode())
+    # An allocation has a server of its own, which ends with it.
+    code = hashlib.sha256(f"{sys.executable} {os.environ.get('SLURM_JOB_ID')}".encode())
     for here, folders, files in os.walk(PACKAGE):
         folders.sort()
         for name in sorted(files):

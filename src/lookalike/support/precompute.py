@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
-from lookalike.data.corruptions import CORRUPTIONS
+from lookalike.data.corruptions import APPLY
 from lookalike.data.images import Images, open_images
 from lookalike.data.prepared import PreparedData, open_data
-from lookalike.determinism import best_device, pin_arithmetic
+from lookalike.determinism import pin_arithmetic
+from lookalike.devices import best_device
 from lookalike.evaluation.patch import patched
 from lookalike.evaluation.sets import evaluation_set
 from lookalike.methods.base import Classifier, Embedded
@@ -36,7 +37,7 @@ def precompute_support(run: RunSpec) -> None:
     started, begin = time.time(), time.perf_counter()
     pin_arithmetic(run.plan.threads)
     data = open_data(run)
-    device = best_device()
+    device = best_device(run.plan.runs_per_gpu)
     classifier = load_classifier(run, data)
     classifier.embed_on(device)
     origin = _origin(run, data)
@@ -56,7 +57,7 @@ def evaluation_images(run: RunSpec, data: PreparedData, name: str, device: torch
     wanted = evaluation_set(name)
     images = open_images(data, data.evaluation_rows(run, wanted.split), device)
     if wanted.corruption:
-        corrupt = CORRUPTIONS[wanted.corruption]
+        corrupt = APPLY[wanted.corruption]
         seed = derive_seed(run.plan.seed, run.dataset, "corruption")  # the same images for every model and seed
         images.change = lambda pixels, ids: corrupt(pixels, ids, wanted.severity, seed)
     if wanted.patch:

@@ -1,10 +1,14 @@
-"""Log a training to MLflow while it runs."""
+"""Log a training while it runs: to MLflow, or to a file where many nodes would share its database."""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Any
+
+from lookalike.activity import this_process
+from lookalike.tracking.spool import Spooled, must_spool, spool_path, write_spool
 
 if TYPE_CHECKING:
     from lookalike.plan import RunSpec
@@ -29,6 +33,15 @@ class LiveTracker:
         self._mirror: Any = None
         self._run_id = ""
         self._flushed = time.monotonic()
+        self._spools = must_spool(run.plan)
+        if self._spools and os.environ.get("MLFLOW_TRACKING_URI"):
+            log.warning(
+                "MLFLOW_TRACKING_URI names an SQLite file, which loses data when the jobs of a cluster share it: %s "
+                "keeps its metrics in %s, and `lookalike sync-tracking` imports them; a server or PostgreSQL by its "
+                "URI is logged to directly",
+                run.id,
+                spool_path(run),
+            )
 
     def __call__(self, progress: Progress, last: bool = False) -> None:
         """Log what the progress has that MLflow lacks.
@@ -41,11 +54,15 @@ class LiveTracker:
         if self.broken or not (due or (last and self._mirror is not None)):
             return
         try:
+            if self._spools:
+                write_spool(self.run, Spooled(progress.started, this_process(), progress.history or []))
+                self._flushed = time.monotonic()
+                return
             if self._mirror is None:
                 from lookalike.tracking.mlflow_mirror import Mirror
 
                 self._mirror = Mirror(self.run.plan)
-                self._run_id = self._mirror.child(self.run, progress.started)
+                self._run_id = self._mirror.child(self.run, progress.started, this_process())
             self._mirror.log_history(self._run_id, progress.history or [], progress.started)
         except Exception as error:  # whatever it is, training goes on
             self.broken = True

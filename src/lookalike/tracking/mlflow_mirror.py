@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,20 +33,16 @@ from mlflow.entities import (
     RunTag,
 )
 
+from lookalike.activity import is_alive, this_process
 from lookalike.files import digest, read_json
 from lookalike.plan import Plan, RunSpec
 from lookalike.provenance import environment
 from lookalike.tracking.record import run_uid
+from lookalike.tracking.spool import read_spool, tracking_uri
 
 log = logging.getLogger(__name__)
 BATCH = 1000  # metrics MLflow takes at once
 FINAL_METRICS = ("accuracy", "top5", "ece", "adaptive_ece", "nll", "brier")
-
-
-def tracking_uri(plan: Plan) -> str:
-    """MLFLOW_TRACKING_URI, else the SQLite file below results/tracking/."""
-    default = f"sqlite:///{(plan.root / 'tracking' / 'mlflow.db').resolve()}"
-    return os.environ.get("MLFLOW_TRACKING_URI") or default
 
 
 @contextmanager
@@ -100,11 +95,16 @@ class Mirror:
             if not token:
                 return found
 
-    def child(self, run: RunSpec, started: float) -> str:
-        """MLflow's id of a run that started then; created, with its parameters, where it is missing."""
+    def child(self, run: RunSpec, started: float, process: str) -> str:
+        """MLflow's id of a run that started then; created, with its parameters, where it is missing.
+
+        Args:
+            run: the run.
+            started: seconds since 1970.
+            process: who trains it, as `activity.this_process` names it.
+        """
         uid = run_uid(run, started)
         found = self._search(f"tags.`lookalike.uid` = '{uid}'")
-        process = f"{socket.gethostname()}:{os.getpid()}"
         if found:
             run_id = str(found[0].info.run_id)
             if found[0].info.status != "FINISHED":  # resumed: alive again, in another process
@@ -156,11 +156,12 @@ class Mirror:
         """Bring MLflow up to date with the files of the study.
 
         Returns:
-            Counts of runs mirrored anew, already up to date, and marked killed.
+            Counts of runs mirrored anew, already up to date, still running, and marked killed.
         """
-        counts = {"mirrored": 0, "up_to_date": 0, "killed": 0}
+        counts = {"mirrored": 0, "up_to_date": 0, "running": 0, "killed": 0}
         metrics = _final_metrics(self.plan)
         current: dict[str, str] = {}
+        counts["running"] = sum(self._sync_spool(run) for run in self.plan.runs())
         children = {run.data.tags["lookalike.uid"]: run for run in self._search("tags.`lookalike.kind` = 'run'")}
         for run in self.plan.runs():
             path = run.folder / "run.json"
@@ -181,14 +182,22 @@ class Mirror:
                 continue
             if name in current and child.data.tags.get("lookalike.superseded") != "true":
                 self.client.set_tag(child.info.run_id, "lookalike.superseded", "true")
-            if child.info.status == "RUNNING" and not _alive(child.data.tags.get("lookalike.process", "")):
+            if child.info.status == "RUNNING" and not is_alive(child.data.tags.get("lookalike.process", "")):
                 self.client.set_terminated(child.info.run_id, "KILLED")
                 counts["killed"] += 1
         self._sync_study()
         return counts
 
+    def _sync_spool(self, run: RunSpec) -> bool:
+        """Import what a run that has not finished left so far; whether it still runs."""
+        spooled = read_spool(run)
+        if spooled is None:
+            return False
+        self.log_history(self.child(run, spooled.started, spooled.process), spooled.history, spooled.started)
+        return is_alive(spooled.process)
+
     def _sync_run(self, run: RunSpec, record: dict[str, Any], final: dict[str, float], state: str) -> None:
-        run_id = self.child(run, record["started"])
+        run_id = self.child(run, record["started"], this_process())
         history = run.folder / "history.csv"
         if history.exists():
             self.log_history(run_id, pd.read_csv(history).to_dict("records"), record["started"])
@@ -213,12 +222,6 @@ class Mirror:
             for path in sorted((self.plan.folder / folder).glob(pattern)):
                 self.client.log_artifact(self.parent, str(path), folder)
         self.client.set_terminated(self.parent, "FINISHED")
-
-
-def _alive(process: str) -> bool:
-    """Whether a `host:pid` of this host still runs; processes of other hosts count as alive."""
-    host, _, pid = process.rpartition(":")
-    return host != socket.gethostname() or Path(f"/proc/{pid}").exists()
 
 
 def _final_metrics(plan: Plan) -> dict[str, dict[str, float]]:

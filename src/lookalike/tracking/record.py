@@ -21,6 +21,7 @@ def write_record(
     seconds: float,
     epochs: int = 0,
     attempts: int = 1,
+    micro_batch: int | None = None,
 ) -> None:
     """Write run.json: all that is needed to tell how a result came about.
 
@@ -33,6 +34,7 @@ def write_record(
         seconds: working time of all attempts.
         epochs: trained.
         attempts: starts until it was finished.
+        micro_batch: images that passed the network at once; less than the batch where the device's memory asked for it.
     """
     write_json(
         run.folder / "run.json",
@@ -53,6 +55,7 @@ def write_record(
             "seconds": seconds,
             "epochs": epochs,
             "attempts": attempts,
+            "micro_batch": micro_batch,
             "threads": run.plan.threads,
             **environment(),
         },

@@ -17,10 +17,12 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from lookalike.data.images import Images, open_images
 from lookalike.data.prepared import PreparedData, open_data
-from lookalike.determinism import best_device, generator, pin_arithmetic
+from lookalike.determinism import generator, pin_arithmetic
+from lookalike.devices import best_device
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, write_text
 from lookalike.methods.base import Batch
@@ -30,8 +32,10 @@ from lookalike.settings import TrainingSettings
 from lookalike.stages import stage_code
 from lookalike.tensors import write_tensors
 from lookalike.tracking.record import write_record
+from lookalike.tracking.spool import spool_path
 from lookalike.training.checkpoint import load_checkpoint, save_checkpoint
 from lookalike.training.schedules import learning_rate
+from lookalike.training.stopping import StopRequest
 
 PURPOSES = ("augment", "support")
 STEPS_UNSEEN = 64  # a bad loss is noticed after so many steps at the latest
@@ -50,6 +54,7 @@ class Progress:
         seconds: training time of all attempts.
         attempts: starts, this one included.
         started: seconds since 1970 at the first start; identifies the run for tracking.
+        micro_batch: images that pass the network at once; 0 for the whole batch.
     """
 
     step: int = 0
@@ -60,6 +65,7 @@ class Progress:
     seconds: float = 0.0
     attempts: int = 1
     started: float = 0.0
+    micro_batch: int = 0
 
 
 def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: None) -> None:
@@ -70,12 +76,17 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
         on_epoch: called after each epoch, for trackers and progress bars.
 
     Raises:
-        LookalikeError: unusable data or checkpoint, a class without enough images, or a loss that is not finite.
+        LookalikeError: unusable data or checkpoint, a class without enough images, a loss that is not finite, or a
+            signal that asked to stop.
     """
     pin_arithmetic(run.plan.threads)
     data = open_data(run)
     settings = TrainingSettings.model_validate(run.settings["training"])
-    fabric = Fabric(accelerator=best_device().type, devices=1, precision=settings.precision)
+    # Named, since Fabric would take a SLURM job for one of its own and look for `srun`.
+    alone = LightningEnvironment()
+    device = best_device(run.plan.runs_per_gpu)
+    devices = 1 if device.type == "cpu" else [device.index]
+    fabric = Fabric(accelerator=device.type, devices=devices, precision=settings.precision, plugins=alone)
     rows = data.training_rows(run)
     pool = open_images(data, rows, fabric.device, settings)
     classifier = build_classifier(run, data)
@@ -107,7 +118,8 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
             },
         )
 
-    _run_steps(run, settings, pool, fabric, network, optimizer, progress, save, on_epoch)
+    with StopRequest() as stop:
+        _run_steps(run, settings, pool, fabric, network, optimizer, progress, save, on_epoch, stop)
     write_tensors(run.folder / "model.safetensors", classifier.state_dict())
     assert progress.history is not None
     write_text(run.folder / "history.csv", as_csv(progress.history))
@@ -120,8 +132,10 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
         progress.seconds,
         epochs=settings.epochs,
         attempts=progress.attempts,
+        micro_batch=progress.micro_batch or settings.batch_size,
     )
-    path.unlink(missing_ok=True)
+    for leftover in (path, spool_path(run)):
+        leftover.unlink(missing_ok=True)
     for left_by_killed_attempt in run.folder.glob(".*.tmp*"):
         left_by_killed_attempt.unlink()
 
@@ -136,8 +150,9 @@ def _run_steps(
     progress: Progress,
     save: Callable[[], None],
     on_epoch: Callable[[Progress], None],
+    stop: StopRequest,
 ) -> None:
-    """All remaining steps, with a checkpoint every `checkpoint_seconds`."""
+    """All remaining steps, with a checkpoint every `checkpoint_seconds` and when asked to stop."""
     steps_per_epoch = math.ceil(len(pool) / settings.batch_size)
     total = settings.epochs * steps_per_epoch
     assert progress.history is not None
@@ -153,28 +168,24 @@ def _run_steps(
             shuffle = generator(run.seed_for("order", epoch))
             order, order_of = torch.randperm(len(pool), generator=shuffle).to(fabric.device), epoch
         rows = order[position * settings.batch_size : (position + 1) * settings.batch_size]
-        made = {purpose: generator(run.seed_for(purpose, progress.step), fabric.device) for purpose in PURPOSES}
-        torch.manual_seed(run.seed_for("network", progress.step))  # a network's own noise, dropout say
-        batch = Batch(pool.take(rows, made["augment"]), pool.labels[rows], rows, pool, made)
         rate = learning_rate(settings, progress.step, steps_per_epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with fabric.autocast():  # a marked method of a single device does not get it from Fabric
-            loss, log_probs = network.training_loss(batch)
-        fabric.backward(loss)
+        loss, correct = _gradients(run, settings, pool, fabric, network, progress, rows)
         if settings.clip_gradient is not None:
             fabric.clip_gradients(network, optimizer, max_norm=settings.clip_gradient, error_if_nonfinite=False)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         bad_step = torch.where(torch.isfinite(loss), bad_step, bad_step.clamp(max=progress.step))
-        sums[0] += loss.detach() * len(rows)
-        sums[1] += (log_probs.detach().argmax(1) == batch.labels).sum()
+        sums[0] += loss * len(rows)
+        sums[1] += correct
         progress.step += 1
         progress.seen += len(rows)
 
         ended = position + 1 == steps_per_epoch
         now = time.perf_counter()
-        saving = now - saved >= settings.checkpoint_seconds and progress.step < total
+        stopping = bool(stop.signal)
+        saving = (stopping or now - saved >= settings.checkpoint_seconds) and progress.step < total
         if ended or saving or progress.step % STEPS_UNSEEN == 0:
             _stop_at_bad_step(run, int(bad_step), total, epoch, settings)
             progress.loss, progress.correct = float(sums[0]), int(sums[1])
@@ -195,9 +206,74 @@ def _run_steps(
             save()
         if ended:
             on_epoch(progress)
+        if stopping and progress.step < total:
+            raise LookalikeError(
+                f"training of {run.id} was stopped by {stop.signal} at step {progress.step} of {total}; its checkpoint "
+                "is kept, and the same command goes on from it."
+            )
     if not _all_finite(network):
         _stop_at_bad_step(run, total - 1, total, settings.epochs - 1, settings)
     progress.seconds += time.perf_counter() - since
+
+
+def _gradients(
+    run: RunSpec,
+    settings: TrainingSettings,
+    pool: Images,
+    fabric: Fabric,
+    network: Any,
+    progress: Progress,
+    rows: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients of one step, by parts of the batch once a whole one did not fit in the device's memory.
+
+    Every part draws what the whole batch would, so that the mean over the parts is the loss of the batch; only
+    batch normalisation sees the parts.
+
+    Returns:
+        The loss () and the number of right answers (), both on the device.
+
+    Raises:
+        LookalikeError: a single image does not fit.
+    """
+    while True:
+        size = progress.micro_batch or len(rows)
+        loss = torch.zeros((), device=fabric.device)
+        correct = torch.zeros((), dtype=torch.int64, device=fabric.device)
+        try:
+            made = {name: generator(run.seed_for(name, progress.step), fabric.device) for name in PURPOSES}
+            images = pool.take(rows, made["augment"])
+            drawn = {name: made[name].get_state() for name in made}
+            for part, shown in zip(rows.split(size), images.split(size), strict=True):
+                for name, state in drawn.items():
+                    made[name].set_state(state)
+                torch.manual_seed(run.seed_for("network", progress.step))  # a network's own noise, dropout say
+                batch = Batch(shown, pool.labels[part], part, pool, made)
+                with fabric.autocast():  # a marked method of a single device does not get it from Fabric
+                    part_loss, log_probs = network.training_loss(batch)
+                share = part_loss * (len(part) / len(rows))
+                fabric.backward(share)
+                loss += share.detach()
+                correct += (log_probs.detach().argmax(1) == batch.labels).sum()
+            return loss, correct
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise LookalikeError(
+                    f"{run.id} does not fit in the memory of {fabric.device} even with one image at a time; "
+                    "use a device with more memory, a smaller backbone, or training.precision: bf16-mixed."
+                ) from None
+        # Outside the handler: the error holds the tensors of the failed pass.
+        network.zero_grad(set_to_none=True)
+        if fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
+        progress.micro_batch = -(-size // 2)
+        log.warning(
+            "%s: a batch of %d does not fit in the memory of %s; going on with %d at a time, same batch",
+            run.id,
+            size,
+            fabric.device,
+            progress.micro_batch,
+        )
 
 
 def _all_finite(network: torch.nn.Module) -> bool:

@@ -1,0 +1,57 @@
+"""Where computations run: the CPU, or a GPU that has room for one more run.
+
+Snakemake counts GPUs but gives none to a job. Each run of this machine therefore holds a lock file for the GPU it uses;
+the kernel lets go of it when the run ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from typing import IO
+
+import torch
+
+WAIT_SECONDS = 0.5
+_held: list[IO[str]] = []  # of this process; a lock lives as long as its file is open
+_place: list[torch.device] = []
+
+
+def best_device(runs_per_gpu: int = 1) -> torch.device:
+    """A CUDA device with room, waiting for one if need be, else the CPU; the same one for the life of the process.
+
+    Args:
+        runs_per_gpu: runs of this user that share a device.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if not _place:
+        _place.append(torch.device("cuda", take_slot(visible_gpus(), runs_per_gpu)))
+    return _place[0]
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs in the order of their CUDA numbers, equal in all processes of this machine."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return [name.strip() for name in named.split(",")][:count] if named else [str(index) for index in range(count)]
+
+
+def take_slot(gpus: list[str], runs_per_gpu: int) -> int:
+    """Hold a free slot of the least used GPU and return its index; waits where all are taken."""
+    folder = os.path.join(tempfile.gettempdir(), f"lookalike-{os.getuid()}")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    while True:
+        for slot in range(runs_per_gpu):
+            for index, name in enumerate(gpus):
+                lock = open(os.path.join(folder, f"gpu-{name}-{slot}.lock"), "w")  # noqa: SIM115
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    lock.close()
+                    continue
+                _held.append(lock)
+                return index
+        time.sleep(WAIT_SECONDS)
