@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -23,8 +24,7 @@ class Work:
 
     def do(self, name: str, log: Path, action: Callable[[], str | None]) -> None:
         """Do one item: traceback to its log, one sentence to the terminal."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(log, mode="a")
+        handler = logging.FileHandler(kept_log(log), mode="a")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger()
         logger.addHandler(handler)
@@ -49,3 +49,18 @@ class Work:
         """Exit with 1 where an item failed."""
         if self.failed:
             raise typer.Exit(1)
+
+
+def kept_log(log: Path) -> Path:
+    """The file behind a log's name, which holds the attempts before this one too.
+
+    Snakemake deletes a log when it starts a job again, and with it why the last attempt failed; the name is therefore
+    a second link to a hidden file beside it.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    kept = log.with_name(f".{log.name}")
+    kept.touch()
+    if not log.exists() or not log.samefile(kept):
+        log.unlink(missing_ok=True)
+        os.link(kept, log)
+    return kept

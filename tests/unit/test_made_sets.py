@@ -22,7 +22,7 @@ from lookalike.data.images import open_images
 from lookalike.data.prepare import prepare_data
 from lookalike.data.prepared import PreparedData
 from lookalike.data.readers.critters import PARTS, POINTS, Pose, class_codes, class_name
-from lookalike.data.settings import CORRUPTIONS, FILTERS, SEVERITIES, CrittersSettings
+from lookalike.data.settings import SEVERITIES, CrittersSettings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.evaluate import evaluate
 from lookalike.evaluation.patch import make_patch, patch_mask, patched, train_patch

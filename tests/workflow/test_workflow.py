@@ -1,77 +1,13 @@
 """The real Snakemake on a tiny study: what runs, what runs again, and what does not."""
 
 import csv
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from checkout import STUDY, TRAINING, Checkout
 from PIL import Image
-
-ROOT = Path(__file__).parents[2]
-TRAINING = {"epochs": 2, "batch_size": 32, "lr": 0.1}
-STUDY = {
-    "version": 1,
-    "name": "tiny",
-    "datasets": ["digits"],
-    "sizes": [60],
-    "seeds": [0],
-    "explained_queries": 2,
-    "models": {
-        "fc": {"method": "fc", "training": TRAINING},
-        "nw": {
-            "method": "nw",
-            "training": TRAINING,
-            "modes": ["full", "cluster"],
-            "inference": {"n_neighbors": 5},
-        },
-        "knn": {"method": "knn", "backbone_from": "fc", "inference": {"voters": 5}},
-    },
-}
-
-
-class Checkout:
-    """A copy of the project, so that tests may edit its code."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("Snakefile", "config.yaml", "workflow", "profiles", "src", "requirements.lock"):
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, folder / name)
-        self.study = STUDY
-
-    def write(self, study: dict) -> None:
-        self.study = study
-        (self.folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments, "--configfile", "study.yaml"],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(self.folder / "src")},
-            capture_output=True,
-            text=True,
-        )
-
-    def run(self, *arguments: str) -> list[str]:
-        """Rules that ran, one entry a job."""
-        done = self.snakemake(*arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", done.stderr + done.stdout)
-
-    def edit(self, path: str, old: str, new: str) -> None:
-        file = self.folder / path
-        text = file.read_text()
-        assert old in text
-        file.write_text(text.replace(old, new))
 
 
 @pytest.fixture(scope="module")

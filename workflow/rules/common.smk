@@ -1,4 +1,5 @@
 # The study, checked and resolved before any rule is read; helpers of the other rule files.
+import gc
 import json
 import os
 import shutil
@@ -59,6 +60,11 @@ if os.environ.get("LOOKALIKE_SERVER") != "0" and (
         f'lookalike() {{{{ "{sys.executable}" -S -E "{client.__file__}" "$@"; }}}}; '
     )
 shell.prefix(PREFIX)
+
+# A study of thousands of jobs makes millions of objects that stay; looking for garbage among them took a fifth of the
+# time that the plan took (benchmarks/large_study.py).
+gc.freeze()
+gc.set_threshold(50_000, 20, 50)
 
 RUN = "{dataset}/{model}/{size}/seed{seed}"
 
@@ -191,7 +197,8 @@ def take_control():
         sys.exit(f"error: {error}")
     if cancelled:
         print(
-            f"cancelled {cancelled} jobs of a controller that was killed; starting over"
+            f"cancelled {cancelled} jobs of a controller that was killed; starting over",
+            flush=True,
         )
         controller.start_over()
 
@@ -206,23 +213,24 @@ def run_of(wildcards):
     return PLAN.run(RUN.format(**wildcards))
 
 
-def training_settings(wildcards):
-    """What training reads: other settings re-train nothing."""
-    return run_of(wildcards).training_settings
+def made_of(stage):
+    """A function of a job: what makes its outputs out of date, besides its input files.
 
+    One parameter for all of it: each function of each job costs the workflow time.
+    """
 
-def inference_settings(wildcards):
-    """What support and inference read besides the weights."""
-    return run_of(wildcards).inference_settings
+    def values(wildcards):
+        run = run_of(wildcards)
+        found = [PLAN.seed, data_version(run), stage_code(stage, run.settings)]
+        if stage == "train":  # threads fix the last digits
+            return [*found, run.training_settings, PLAN.threads]
+        found.append(run.inference_settings)
+        if stage == "make_patch":
+            return [*found, PLAN.patch]
+        found.append(query_version(run))
+        return [*found, PLAN.explained_queries] if stage == "explain" else found
 
-
-def code_of(stage):
-    """A function of wildcards: the hash of the code that a stage runs for a run."""
-
-    def code(wildcards):
-        return stage_code(stage, run_of(wildcards).settings)
-
-    return code
+    return values
 
 
 def needs(stage, resource):

@@ -18,11 +18,7 @@ rule evaluate:
         runtime=needs("evaluate", "runtime"),
     params:
         plan=str(PLAN.path),
-        seed=PLAN.seed,
-        data=data_version,
-        queries_from=query_version,
-        settings=inference_settings,
-        code=code_of("evaluate"),
+        made_of=made_of("evaluate"),
     message:
         "Evaluate {wildcards.model} ({wildcards.mode}) on {wildcards.split} of {wildcards.dataset}, seed {wildcards.seed}"
     shell:

@@ -18,12 +18,7 @@ rule explain:
         runtime=needs("explain", "runtime"),
     params:
         plan=str(PLAN.path),
-        seed=PLAN.seed,
-        data=data_version,
-        queries_from=query_version,
-        settings=inference_settings,
-        queries=PLAN.explained_queries,
-        code=code_of("explain"),
+        made_of=made_of("explain"),
     message:
         "Explain queries of {wildcards.model} ({wildcards.mode}) on {wildcards.dataset}, seed {wildcards.seed}"
     shell:

@@ -16,11 +16,7 @@ rule make_patch:
         gpu=needs("make_patch", "gpu"),
     params:
         plan=str(PLAN.path),
-        seed=PLAN.seed,
-        data=data_version,
-        settings=inference_settings,
-        patch=PLAN.patch,
-        code=code_of("make_patch"),
+        made_of=made_of("make_patch"),
     message:
         "Train an adversarial patch against {wildcards.model} on {wildcards.dataset}, seed {wildcards.seed}"
     shell:
@@ -54,11 +50,7 @@ rule precompute_support:
         gpu=needs("precompute_support", "gpu"),
     params:
         plan=str(PLAN.path),
-        seed=PLAN.seed,
-        data=data_version,
-        queries_from=query_version,
-        settings=inference_settings,
-        code=code_of("precompute_support"),
+        made_of=made_of("precompute_support"),
     message:
         "Precompute the support of {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"
     shell:

@@ -19,11 +19,7 @@ rule train:
     # The checkpoint is no output: Snakemake would delete it before a job and after a failure.
     params:
         plan=str(PLAN.path),
-        seed=PLAN.seed,
-        data=data_version,
-        settings=training_settings,
-        threads=PLAN.threads,  # part of what fixes the last digits
-        code=code_of("train"),
+        made_of=made_of("train"),
     message:
         "Train {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"
     shell:
