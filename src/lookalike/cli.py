@@ -262,6 +262,38 @@ def _with_mirror(plan: Path, stage: str, action: Callable[[Any], str]) -> None:
 
 
 @app.command()
+def bundle(
+    plan: PlanFile,
+    output: Annotated[Path | None, typer.Option(help="File to write; <study>.zip by default.")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="Add the networks.")] = False,
+) -> None:
+    """Put tables, figures, predictions and records of a study into one file for another machine."""
+    from lookalike.bundle import bundle as make
+
+    known = read_plan(plan)
+    typer.echo(f"bundle {known.study}: {make(known, output or Path(f'{known.study}.zip'), weights)}")
+
+
+@app.command()
+def unbundle(
+    file: Annotated[Path, typer.Argument(help="What `lookalike bundle` wrote.")],
+    results: Annotated[Path, typer.Option(help="Folder to open it in.")] = Path("results"),
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Draw all tables and figures anew.")] = False,
+) -> None:
+    """Open a bundle: check every file by its hash, mirror its runs in MLflow, draw anew if asked."""
+    from lookalike.bundle import rebuild as draw
+    from lookalike.bundle import unbundle as open_bundle
+
+    known = open_bundle(file, results)
+    typer.echo(f"unbundle {known.study}: all files as they were, in {known.folder}")
+    if rebuild:
+        for remark in draw(known):
+            typer.echo(remark)
+        typer.echo(f"unbundle {known.study}: tables and figures drawn anew")
+    sync_tracking(known.path)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of a study."""
     import json
@@ -273,7 +305,6 @@ def schema() -> None:
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence, anything else a traceback."""
-    logging.getLogger("lookalike").setLevel(logging.INFO)
     try:
         app(prog_name="lookalike")
     except LookalikeError as error:

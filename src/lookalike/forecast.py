@@ -19,7 +19,10 @@ from lookalike.data.download import is_fetched, obstacle
 from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import entry_settings, prepared_bytes
 from lookalike.errors import LookalikeError
-from lookalike.jobs import list_jobs, study_sources
+from lookalike.files import read_json
+from lookalike.jobs import Job, list_jobs, run_jobs, study_sources
+from lookalike.needs import RUNS_AT_ONCE, job_needs
+from lookalike.packs import packs
 from lookalike.plan import Plan
 
 SHOWN_RUNS = 30
@@ -41,12 +44,31 @@ class Stage:
         done: up to date.
         reasons: why the others are due.
         seconds: expected for those, None where nothing was recorded.
+        longest: seconds of the longest of them.
+        gpu_seconds: of those that ask for a GPU.
+        submitted: of those, the ones that a cluster runs.
+        needs: the most that one of them asks of a cluster.
     """
 
     jobs: int = 0
     done: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     seconds: float | None = 0.0
+    longest: float = 0.0
+    gpu_seconds: float = 0.0
+    submitted: int = 0
+    needs: dict[str, int] = field(default_factory=dict)
+
+    def add(self, expected: float | None, needs: dict[str, int]) -> None:
+        """One more job that is due."""
+        self.submitted += bool(needs)
+        self.needs = {name: max(value, self.needs.get(name, 0)) for name, value in needs.items()} or self.needs
+        if expected is None or self.seconds is None:
+            self.seconds = None
+            return
+        self.seconds += expected
+        self.longest = max(self.longest, expected)
+        self.gpu_seconds += expected * needs.get("gpu", 0)
 
 
 def read_stages(study: Path, plan: Plan) -> dict[str, Stage]:
@@ -66,7 +88,8 @@ def read_stages(study: Path, plan: Plan) -> dict[str, Stage]:
     lines = done.stdout.splitlines()
     head = next((i for i, line in enumerate(lines) if line.startswith("output_file\t")), len(lines))
     states = {row["output_file"]: row for row in csv.DictReader(lines[head:], delimiter="\t")}
-    times = _recorded_times(plan)
+    times = Times(plan)
+    packed = {pack.name: pack for pack in packs(plan)}
     stages: dict[str, Stage] = {}
     for job in list_jobs(plan):
         stage = stages.setdefault(job.stage, Stage())
@@ -77,9 +100,16 @@ def read_stages(study: Path, plan: Plan) -> dict[str, Stage]:
             continue
         status = "missing" if state is None or not job.output.exists() else state["status"]
         stage.reasons[REASONS.get(status, status)] += 1
-        expected = times.get(str(job.benchmark)) or times.get(_kind(job.benchmark))
-        if stage.seconds is not None:
-            stage.seconds = None if expected is None else stage.seconds + expected
+        if job.stage == "run_pack":
+            runs = packed[job.subject].runs
+            parts = [times.expected(part) for part in run_jobs(plan, runs)]
+            known = [part for part in parts if part is not None]
+            expected = sum(known) / RUNS_AT_ONCE if len(known) == len(parts) else None
+            stage.add(expected, job_needs(plan, job.stage, runs[0].dataset, runs[0].model))
+        else:
+            run = job.run
+            needs = {} if run is None else job_needs(plan, job.stage, run.dataset, run.model)
+            stage.add(times.expected(job), needs)
     return stages
 
 
@@ -88,17 +118,45 @@ def _kind(benchmark: Path) -> str:
     return "/".join(part for part in benchmark.parts[2:] if not part.startswith("seed"))
 
 
-def _recorded_times(plan: Plan) -> dict[str, float]:
-    """Seconds by benchmark file and, as a median, by kind."""
-    found: dict[str, float] = {}
-    kinds: dict[str, list[float]] = defaultdict(list)
-    for path in plan.root.glob("**/benchmarks/*.tsv"):
-        with open(path) as handle:
-            row = next(csv.DictReader(handle, delimiter="\t"), None)
-        if row is not None:
-            found[str(path)] = float(row["s"])
+class Times:
+    """Recorded times: of the very job, of jobs that differ by study and seed, of other sizes of the same model.
+
+    Args:
+        plan: below whose root all records are read.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.found: dict[str, float] = {}
+        kinds: dict[str, list[float]] = defaultdict(list)
+        rates: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        for path in plan.root.glob("**/benchmarks/*.tsv"):
+            with open(path) as handle:
+                row = next(csv.DictReader(handle, delimiter="\t"), None)
+            if row is None:
+                continue
+            self.found[str(path)] = float(row["s"])
             kinds[_kind(path)].append(float(row["s"]))
-    return found | {kind: statistics.median(values) for kind, values in kinds.items()}
+            record = path.parent.parent / "run.json"
+            if path.stem == "train" and record.exists():
+                values = read_json(record)
+                work = values["data"]["training_images"] * values["epochs"]
+                rates[tuple(values["run"].split("/")[:2])].append(float(row["s"]) / work)
+        self.found |= {kind: statistics.median(values) for kind, values in kinds.items()}
+        self.rates = {kind: statistics.median(values) for kind, values in rates.items()}
+
+    def expected(self, job: Job) -> float | None:
+        """Seconds, or None where nothing alike was recorded."""
+        found = self.found.get(str(job.benchmark)) or self.found.get(_kind(job.benchmark))
+        if found is not None or job.run is None or job.stage != "train":
+            return found
+        rate = self.rates.get((job.run.dataset, job.run.model))
+        size = job.run.size
+        if rate is None:
+            return None
+        # The user's own files may not have been counted yet.
+        whole = entry_settings(job.run.plan.datasets[job.run.dataset]).counts().get("train")
+        images = whole if size == "all" else int(size)
+        return None if images is None else rate * images * int(job.run.settings["training"]["epochs"])
 
 
 def show_plan(study: Path, plan: Plan) -> None:
@@ -127,12 +185,30 @@ def show_plan(study: Path, plan: Plan) -> None:
     else:
         more = f"; no recorded time yet for {', '.join(unknown)}" if unknown else ""
         console.print(f"time: about {sum(known) / cores:.0f} s on {cores} cores{more}")
+        _show_cluster(console, list(stages.values()))
     data = sum(prepared_bytes(entry_settings(settings)) for settings in plan.datasets.values())
     console.print(f"disk: {data / 1e6:,.1f} MB of prepared images; {_size(plan.folder) / 1e6:.1f} MB of results so far")
     _show_data(console, plan)
     shown = [run.id for run in runs[:SHOWN_RUNS]]
     more = f"\n  and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
     console.print("runs:\n  " + "\n  ".join(shown) + more, highlight=False)
+
+
+def _show_cluster(console: Console, stages: list[Stage]) -> None:
+    """What the due jobs would ask of a cluster."""
+    jobs = sum(stage.submitted for stage in stages)
+    if not jobs:
+        return
+    most = {name: max(stage.needs.get(name, 0) for stage in stages) for name in ("mem_mb", "runtime")}
+    asked = f"at most {most['mem_mb']:,} MB and {most['runtime']:,} minutes asked for one job"
+    if any(stage.seconds is None for stage in stages if stage.submitted):
+        times = "GPU hours and longest chain unknown until times are recorded"
+    else:
+        hours, chain = (
+            sum(seconds) / 3600 for seconds in zip(*((s.gpu_seconds, s.longest) for s in stages), strict=True)
+        )
+        times = f"{hours:.2g} GPU hours, longest chain about {chain:.2g} hours"
+    console.print(f"on a cluster: {jobs:,} jobs, {times}; {asked}", highlight=False)
 
 
 def _show_data(console: Console, plan: Plan) -> None:

@@ -19,6 +19,7 @@ class Work:
     """Runs the items of a stage one after the other; a failed one does not stop the others."""
 
     def __init__(self, stage: str) -> None:
+        logging.getLogger("lookalike").setLevel(logging.INFO)
         self.stage = stage
         self.failed = 0
 

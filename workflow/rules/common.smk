@@ -4,15 +4,17 @@ import json
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 from lookalike import controller
 from lookalike.data.registry import DATA_SETS
-from lookalike.data.settings import FILTERS, entry_settings, prepared_bytes
+from lookalike.data.settings import FILTERS, entry_settings
 from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.files import digest
+from lookalike.needs import RUNS_AT_ONCE, job_needs
 from lookalike.packs import INSIDE, forget_broken, packs, write_config
 from lookalike.plan import Plan
 from lookalike.reporting.names import (
@@ -233,38 +235,20 @@ def made_of(stage):
     return values
 
 
+@cache
+def needs_of(stage, dataset, model, attempt):
+    """What a job asks of a cluster; thousands of jobs ask for one of a few combinations."""
+    return job_needs(PLAN, stage, dataset, model, attempt)
+
+
 def needs(stage, resource):
-    """A function of a job: what it asks of a cluster, by the study or else by its data; doubled once after failure."""
+    """A function of a job: its memory (mem_mb), minutes (runtime) or GPUs (gpu)."""
 
     def amount(wildcards, attempt):
         run = PACKS[wildcards.pack].runs[0] if stage == "run_pack" else wildcards
-        given = {
-            **PLAN.resources.get(stage, {}),
-            **PLAN.resources.get(f"{stage}/{run.model}", {}),
-        }
-        found = given.get(
-            resource, expected_needs(stage, ENTRIES[run.dataset])[resource]
-        )
-        return found if resource == "gpu" else found * min(attempt, 2)
+        return needs_of(stage, run.dataset, run.model, attempt)[resource]
 
     return amount
-
-
-def expected_needs(stage, entry):
-    """Memory (MB), minutes and GPUs of a stage's jobs where the study says nothing."""
-    photographs = DATA_SETS[entry.source].form == "files"
-    # Small images are held as a whole, photographs are read as they are needed.
-    megabytes = 4000 if photographs else 2000 + 2 * prepared_bytes(entry) // 1_000_000
-    minutes = 240 if stage in ("train", "make_patch", "run_pack") else 60
-    if photographs:
-        minutes *= 6
-    if stage == "run_pack":
-        megabytes *= RUNS_AT_ONCE
-    return {"mem_mb": megabytes, "runtime": minutes, "gpu": int(stage in ON_GPU)}
-
-
-ON_GPU = ("train", "make_patch", "precompute_support", "run_pack")
-RUNS_AT_ONCE = 4  # of a pack, unless the profile gives it other threads
 
 
 def weights_of(wildcards):

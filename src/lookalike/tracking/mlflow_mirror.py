@@ -134,7 +134,10 @@ class Mirror:
         return run_id
 
     def _log_data(self, run: RunSpec, run_id: str) -> None:
-        manifest = read_json(run.data_folder / "manifest.json")
+        path = run.data_folder / "manifest.json"
+        if not path.exists():  # a study from another machine
+            return
+        manifest = read_json(path)
         known = digest(manifest["files"])
         self.client.set_tag(run_id, "data.hash", known)
         data = Dataset(run.dataset, known, "local", str(run.data_folder), profile=str(manifest["images"]))

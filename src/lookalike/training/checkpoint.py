@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from lookalike.errors import LookalikeError
 from lookalike.files import writing
 
 log = logging.getLogger(__name__)
@@ -26,10 +25,8 @@ def save_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
     """The state saved under `key`, or None where there is none.
 
-    A checkpoint of other settings, data or code is set aside as `checkpoint.other.pt`, not thrown away.
-
-    Raises:
-        LookalikeError: the file is damaged.
+    A checkpoint of other settings, data or code is set aside as `checkpoint.other.pt`, a damaged one as
+    `checkpoint.damaged.pt`; neither is thrown away, and neither stops a training that nobody watches.
     """
     if not path.exists():
         return None
@@ -37,12 +34,15 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop("key")
     except Exception as error:  # a damaged zip raises many kinds
-        raise LookalikeError(
-            f"checkpoint {path} is damaged ({type(error).__name__}); delete it to train this run from its start."
-        ) from None
+        _set_aside(path, "damaged", f"is damaged ({type(error).__name__})")
+        return None
     if found == key:
         return state
-    aside = path.with_suffix(".other.pt")
-    path.rename(aside)
-    log.warning("%s belongs to other settings, data or code: kept as %s, training starts anew", path, aside.name)
+    _set_aside(path, "other", "belongs to other settings, data or code")
     return None
+
+
+def _set_aside(path: Path, why: str, reason: str) -> None:
+    aside = path.with_suffix(f".{why}.pt")
+    path.rename(aside)
+    log.warning("%s %s: kept as %s, training starts anew", path, reason, aside.name)
