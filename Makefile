@@ -1,17 +1,22 @@
 # make reproduce   set up .venv from the lock, then run a study (default: config.yaml)
 # make test        set up .venv, then run the tests
+# make test-slurm  the workflow on a real SLURM on this host
 STUDY   ?= config.yaml
 PROFILE ?= profiles/default
 PYTHON  ?= python3
 BIN     := .venv/bin
 
-.PHONY: reproduce test check benchmark ui schema lock clean
+.PHONY: reproduce test test-slurm check benchmark ui schema lock clean
 
 reproduce: .venv/ready
 	$(BIN)/snakemake --workflow-profile $(PROFILE) --configfile $(STUDY)
 
 test: .venv/ready
 	$(BIN)/pytest -q
+
+# Brings up a SLURM of its own on this host and takes it down; needs root and apt-get.
+test-slurm: .venv/ready
+	$(BIN)/pytest -q tests/slurm
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ an output of that job: what its runs made stays where another run of the pack fa
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -113,8 +114,12 @@ def run_pack(plan: Plan, name: str, cores: int) -> str:
     command += ["--configfile", str(plan.folder / "config.json")]
     pack.log.parent.mkdir(parents=True, exist_ok=True)
     with open(pack.log, "ab") as log:
-        done = subprocess.run(command, env={**os.environ, INSIDE: name}, stdout=log, stderr=log)
-    if done.returncode:
+        inside = subprocess.Popen(command, env={**os.environ, INSIDE: name}, stdout=log, stderr=log)
+        # It lets trainings write their checkpoints first; this process must not be gone before.
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            signal.signal(number, lambda *_: inside.terminate())
+        status = inside.wait()
+    if status:
         from lookalike.status import failures
 
         lines = failures(plan, pack.runs)

@@ -146,9 +146,12 @@ def test_runs_spread_over_gpus_and_a_killed_one_makes_room(tmp_path: Path, monke
 # What a job asks for, and how its state is told
 
 
-def test_needs_double_once_and_the_study_has_the_last_word(tiny: Plan) -> None:
+def test_needs_double_once_and_the_study_has_the_last_word(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(tiny, resources={"train": {"runtime": 100}, "train/nw": {"mem_mb": 9000, "gpu": 2}})
     assert [job_needs(plan, "train", "digits", "fc", attempt)["runtime"] for attempt in (1, 2, 3)] == [100, 200, 200]
+    monkeypatch.setattr("lookalike.needs.largest_memory", lambda: 12000)
+    assert job_needs(plan, "train", "digits", "nw", 4)["mem_mb"] == 12000  # SLURM would refuse more
+    monkeypatch.setattr("lookalike.needs.largest_memory", lambda: None)
     assert job_needs(plan, "train", "digits", "nw", 4) == {"mem_mb": 18000, "runtime": 200, "gpu": 2}
     assert job_needs(plan, "evaluate", "digits", "nw")["gpu"] == 0
 
