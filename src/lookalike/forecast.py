@@ -23,7 +23,7 @@ from lookalike.files import read_json
 from lookalike.jobs import Job, list_jobs, run_jobs, study_sources
 from lookalike.needs import RUNS_AT_ONCE, job_needs
 from lookalike.packs import packs
-from lookalike.plan import Plan
+from lookalike.plan import Plan, RunSpec
 
 SHOWN_RUNS = 30
 REASONS = {
@@ -90,6 +90,14 @@ def read_stages(study: Path, plan: Plan) -> dict[str, Stage]:
     states = {row["output_file"]: row for row in csv.DictReader(lines[head:], delimiter="\t")}
     times = Times(plan)
     packed = {pack.name: pack for pack in packs(plan)}
+    asked: dict[tuple[str, str, str], dict[str, int]] = {}
+
+    def needs_of(stage: str, run: RunSpec) -> dict[str, int]:
+        key = (stage, run.dataset, run.model)
+        if key not in asked:
+            asked[key] = job_needs(plan, *key)
+        return asked[key]
+
     stages: dict[str, Stage] = {}
     for job in list_jobs(plan):
         stage = stages.setdefault(job.stage, Stage())
@@ -105,11 +113,9 @@ def read_stages(study: Path, plan: Plan) -> dict[str, Stage]:
             parts = [times.expected(part) for part in run_jobs(plan, runs)]
             known = [part for part in parts if part is not None]
             expected = sum(known) / RUNS_AT_ONCE if len(known) == len(parts) else None
-            stage.add(expected, job_needs(plan, job.stage, runs[0].dataset, runs[0].model))
+            stage.add(expected, needs_of(job.stage, runs[0]))
         else:
-            run = job.run
-            needs = {} if run is None else job_needs(plan, job.stage, run.dataset, run.model)
-            stage.add(times.expected(job), needs)
+            stage.add(times.expected(job), {} if job.run is None else needs_of(job.stage, job.run))
     return stages
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,12 +178,12 @@ class Plan:
         """results/data/<prepared form>, shared by all studies."""
         return self.root / "data" / str(self.datasets[dataset]["prepared"])
 
-    def runs(self) -> Iterator[RunSpec]:
-        """All runs, in the order of the study."""
+    def runs(self, seeds: Sequence[int] | None = None) -> Iterator[RunSpec]:
+        """Runs of all seeds or some, in the order of the study."""
         for dataset in self.datasets:
             for model in self.models:
                 for size in self.sizes:
-                    for seed in self.seeds:
+                    for seed in self.seeds if seeds is None else seeds:
                         yield RunSpec(self, dataset, model, size, seed)
 
     def evaluations(self) -> Iterator[Evaluation]:
@@ -193,9 +193,9 @@ class Plan:
                 for split in self.evaluation_sets:
                     yield Evaluation(run, mode, split)
 
-    def explanations(self) -> Iterator[Evaluation]:
-        """All evaluations that leave explanation records."""
-        for run in self.runs():
+    def explanations(self, seeds: Sequence[int] | None = None) -> Iterator[Evaluation]:
+        """Evaluations that leave explanation records, of all seeds or some."""
+        for run in self.runs(seeds):
             for mode in run.settings["explain"]:
                 for split in filter(is_unchanged, self.evaluation_sets):
                     yield Evaluation(run, mode, split)

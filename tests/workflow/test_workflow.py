@@ -149,6 +149,39 @@ def test_a_failing_run_leaves_the_others_finished(checkout: Checkout) -> None:
     checkout.write(STUDY)
 
 
+def test_a_failing_run_in_a_pack_costs_its_neighbours_nothing(checkout: Checkout) -> None:
+    """Its pack fails and is named; what the others made stays, and is not made again when the bad run is mended."""
+    bad = {"method": "fc", "training": {**TRAINING, "lr": 1e30, "momentum": 0.0}}
+    knn = {**STUDY["models"]["knn"], "backbone_from": "bad"}
+    study = {**STUDY, "name": "packed", "seeds": [0, 1], "runs_per_job": 4, "models": {"fc": STUDY["models"]["fc"]}}
+    checkout.write({**study, "models": {**study["models"], "bad": bad, "knn": knn}})
+    done = checkout.snakemake()
+    assert done.returncode != 0
+    for seed in (0, 1):
+        assert re.search(
+            rf"^failed: train digits/bad/60/seed{seed}: the loss of .* is not finite at step .*"
+            rf"\(log: results/packed/digits/bad/60/seed{seed}/logs/train.log\)$",
+            done.stderr,
+            re.MULTILINE,
+        )
+    results = checkout.folder / "results" / "packed"
+    assert [path.name for path in (results / "packs").iterdir()] == ["digits-fc-60-0.json"]
+    assert (results / "digits/fc/60/seed1/eval/linear@test/predictions.parquet").exists()
+    first = (results / "digits/fc/60/seed0/run.json").read_bytes()
+    good = {**study["models"], "bad": {**bad, "training": TRAINING}, "knn": knn}
+    checkout.write({**study, "models": good})
+    rules = checkout.run()
+    assert rules.count("run_pack") == 1
+    assert (results / "digits/fc/60/seed0/run.json").read_bytes() == first
+    assert checkout.run() == []
+    # The tables are those of a study that is not packed.
+    packed = (results / "tables" / "accuracy.csv").read_bytes()
+    checkout.write({**study, "models": good, "runs_per_job": None})
+    assert checkout.run("tables").count("train") == 0  # the same files, made by the same jobs
+    assert (results / "tables" / "accuracy.csv").read_bytes() == packed
+    checkout.write(STUDY)
+
+
 def test_plan_says_what_is_due_and_why(checkout: Checkout) -> None:
     checkout.write({**STUDY, "name": "planned"})
     done = checkout.snakemake("plan")

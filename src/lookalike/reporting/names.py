@@ -26,8 +26,7 @@ def shown_explanations(plan: Plan) -> dict[str, Evaluation]:
     """Drawn explanations, those of the first seed: `digits-nw-all-full-test` -> evaluation."""
     return {
         "-".join((e.run.dataset, e.run.model, e.run.size, e.mode, e.split)): e
-        for e in plan.explanations()
-        if e.run.seed == plan.seeds[0]
+        for e in plan.explanations(plan.seeds[:1])
     }
 
 
