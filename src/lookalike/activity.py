@@ -37,16 +37,16 @@ def this_process() -> str:
 
 
 def is_alive(process: str) -> bool:
-    """Whether a process still runs: by its SLURM job where it has one, else by this host's processes.
+    """Whether a process still runs: one of this host by its number, of another one by its SLURM job.
 
-    Those of other hosts count as alive, and so does all that a cluster without answer may still run.
+    Those of other hosts without a SLURM job count as alive, and so does all that SLURM, not answering, may still run.
     """
     place, _, job = process.partition("@")
-    if job:
-        jobs = live_slurm_jobs()
-        return jobs is None or job in jobs
     host, _, pid = place.rpartition(":")
-    return host != socket.gethostname() or Path(f"/proc/{pid}").exists()
+    if host == socket.gethostname():
+        return Path(f"/proc/{pid}").exists()
+    jobs = live_slurm_jobs() if job else None
+    return jobs is None or job in jobs
 
 
 @cache

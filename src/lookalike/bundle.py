@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from importlib.metadata import version
@@ -40,7 +41,8 @@ def bundle(plan: Plan, path: Path, weights: bool = False) -> str:
             "its end, then bundle it."
         )
     patterns = [*STUDY_FILES, *(f"{run.id}/{name}" for run in plan.runs() for name in RUN_FILES + WEIGHTS * weights)]
-    files = sorted({file for pattern in patterns for file in plan.folder.glob(pattern) if file.is_file()})
+    found = {file for pattern in patterns for file in plan.folder.glob(pattern) if file.is_file()}
+    files = sorted(file for file in found if not file.name.startswith("."))  # hidden: logs' second names, leftovers
     contents = {
         "study": plan.study,
         "lookalike": version("lookalike"),
@@ -84,13 +86,27 @@ def unbundle(path: Path, root: Path) -> Plan:
             raise LookalikeError(f"{path} holds no {CONTENTS}; give a file that `lookalike bundle` wrote.")
         contents = read_json(opened / CONTENTS)
         _verify(path, opened, contents)
-        target = root / Plan.read(opened / "plan.json").study
+        plan = Plan.read(opened / "plan.json")
+        _check_names(path, plan)
+        target = root / plan.study
         if target.exists():
             raise LookalikeError(f"{target} exists; move it away, or open the bundle elsewhere with --results FOLDER.")
         opened.rename(target)
     finally:
         shutil.rmtree(opened, ignore_errors=True)
     return Plan.read(target / "plan.json")
+
+
+def _check_names(path: Path, plan: Plan) -> None:
+    """Names of a plan become parts of paths."""
+    names = [plan.study, *plan.datasets, *plan.models, *plan.sizes, *plan.evaluation_sets]
+    names += [settings["prepared"] for settings in plan.datasets.values()]
+    names += [mode for settings in plan.models.values() for mode in (*settings["modes"], *settings["explain"])]
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
+            raise LookalikeError(
+                f"bundle {path} has the name {name!r} in its plan.json, which cannot be one; do not trust it."
+            )
 
 
 def _verify(path: Path, opened: Path, contents: dict[str, Any]) -> None:

@@ -102,6 +102,8 @@ def _train(run: RunSpec, train_run: Callable[..., None], bar: bool | None) -> st
             tracker(progress, last=len(history) == total)
 
         train_run(run, on_epoch)
+    if not last:
+        return "made by another process meanwhile"
     return f"loss {last['loss']:.4f}, training accuracy {last['accuracy']:.2%}"
 
 

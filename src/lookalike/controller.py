@@ -63,33 +63,86 @@ def take_control(plan: Plan, executor: Any) -> int:
         How many jobs were cancelled. What they finished meanwhile is not in a plan made before.
 
     Raises:
-        LookalikeError: another controller of the study is alive, or its jobs do not end.
+        LookalikeError: another controller of the study is alive, its jobs do not end, SLURM does not answer, or the
+            file system has no locks.
     """
-    path = plan.folder / ".controller"
+    path = _lock_file(plan)
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle = open(path, "a+")  # noqa: SIM115
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        handle.seek(0)
         raise LookalikeError(
-            f"study {plan.study} is being made already ({handle.read().strip() or 'by another process'}); wait for it, "
-            "or end it and run the command again."
+            f"study {plan.study} is being made already ({whose(plan)}); wait for it, or end it and run the command "
+            "again."
+        ) from None
+    except OSError as error:
+        raise LookalikeError(
+            f"{path} cannot be locked ({error.strerror}), so that two controllers could meet; put results/ on a file "
+            "system with locks (Lustre: mounted with `flock`)."
         ) from None
     handle.truncate(0)
     handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     handle.flush()
     _held.append(handle)
-    cancelled = _cancel_orphans(plan)
-    if hasattr(executor, "run_uuid"):
+    on_slurm = hasattr(executor, "run_uuid")
+    try:
+        cancelled = _cancel_orphans(plan)
+    except LookalikeError:
+        if on_slurm:
+            raise
+        cancelled = 0  # a machine with SLURM's commands and no cluster
+    if on_slurm:
         # The plugin's own prefix is an option of the command line, the same for every study.
-        executor.run_uuid = f"{job_name(plan)}_{executor.run_uuid}"
+        executor.run_uuid = f"{_job_name(plan)}{executor.run_uuid}"
+        # sacct remembers every job but is often switched off; squeue forgets after MinJobAge.
+        executor.workflow.executor_settings.status_command = "sacct" if _accounts() else "squeue"
         threading.Thread(target=_watch_waiting_jobs, args=(plan,), daemon=True).start()
     return cancelled
 
 
-def job_name(plan: Plan) -> str:
-    """What the names of a study's SLURM jobs begin with."""
-    return f"lookalike-{plan.study}"[:50]
+def whose(plan: Plan) -> str:
+    """`process 17 on host` where a controller of the study is alive, else empty."""
+    path = _lock_file(plan)
+    return (path.read_text().strip() or "another process") if _is_held(path) else ""
+
+
+def clear_stale_locks(root: Path) -> None:
+    """Delete what a killed Snakemake left of its lock of this folder, unless any controller of it is alive."""
+    if not any(_is_held(path) for path in root.glob("*/.controller")):
+        for left in Path(".snakemake/locks").glob("*"):
+            left.unlink(missing_ok=True)
+
+
+def _lock_file(plan: Plan) -> Path:
+    return plan.folder / ".controller"
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a live process holds the lock; where that cannot be told, it counts as held."""
+    try:
+        with open(path, "a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _job_name(plan: Plan) -> str:
+    """What the names of a study's SLURM jobs begin with; names of studies have no hyphen."""
+    return f"lookalike-{plan.study}-"
+
+
+def _accounts() -> bool:
+    """Whether sacct answers."""
+    try:
+        command, now = ["sacct", "-X", "--noheader"], {**os.environ, "LOOKALIKE_SACCT_PAUSE": "0"}
+        done = subprocess.run(command, env=now, capture_output=True, text=True, timeout=120)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def _cancel_orphans(plan: Plan) -> int:
@@ -116,7 +169,11 @@ def _watch_waiting_jobs(plan: Plan) -> None:
     told: set[str] = set()
     while True:
         time.sleep(WATCH_SECONDS)
-        for job in _jobs(plan):
+        try:
+            jobs = _jobs(plan)
+        except LookalikeError:
+            continue  # the next look may be answered
+        for job in jobs:
             if job["reason"] in NEVER and job["id"] not in told:
                 told.add(job["id"])
                 print(_shorten(job) or _warning(job), file=sys.stderr, flush=True)
@@ -153,14 +210,25 @@ def _said_by(*command: str) -> str:
 
 
 def _jobs(plan: Plan) -> list[dict[str, str]]:
-    """The study's SLURM jobs that were submitted from this folder; none where there is no SLURM."""
+    """The study's SLURM jobs that were submitted from this folder; none where there is no SLURM.
+
+    Raises:
+        LookalikeError: SLURM does not answer.
+    """
     command = ["squeue", "--me", "--noheader", "--format=" + "|".join(FIELDS.values())]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    except FileNotFoundError:
         return []
+    except subprocess.TimeoutExpired:
+        done = None
+    if done is None or done.returncode:
+        raise LookalikeError(
+            f"squeue does not answer ({done.stderr.strip() if done else 'for five minutes'}), so that jobs of an "
+            f"earlier controller of study {plan.study} may still run; run the command again when it does."
+        )
     rows = (dict(zip(FIELDS, map(str.strip, line.split("|")), strict=False)) for line in done.stdout.splitlines())
-    name, here = job_name(plan) + "_", str(Path.cwd())
+    name, here = _job_name(plan), str(Path.cwd())
     return [row for row in rows if row.get("folder") == here and row["name"].startswith(name)]
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 import time
-from typing import IO
 
 import torch
 
+from lookalike.serve.client import private_folder
+
 WAIT_SECONDS = 0.5
-_held: list[IO[str]] = []  # of this process; a lock lives as long as its file is open
+_held: list[int] = []  # of this process; a lock lives as long as its file is open
 _place: list[torch.device] = []
 
 
@@ -40,17 +40,22 @@ def visible_gpus() -> list[str]:
 
 
 def take_slot(gpus: list[str], runs_per_gpu: int) -> int:
-    """Hold a free slot of the least used GPU and return its index; waits where all are taken."""
-    folder = os.path.join(tempfile.gettempdir(), f"lookalike-{os.getuid()}")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    """Hold a free slot of the least used GPU and return its index; waits where all are taken.
+
+    Raises:
+        OSError: the folder of the locks belongs to somebody else.
+    """
+    folder = private_folder()
+    job = os.environ.get("SLURM_JOB_ID", "")  # in a job of a cluster GPUs may be numbered from 0, whichever they are
     while True:
         for slot in range(runs_per_gpu):
             for index, name in enumerate(gpus):
-                lock = open(os.path.join(folder, f"gpu-{name}-{slot}.lock"), "w")  # noqa: SIM115
+                path = os.path.join(folder, f"gpu{job}-{name.replace('/', '_')}-{slot}.lock")
+                lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    lock.close()
+                    os.close(lock)
                     continue
                 _held.append(lock)
                 return index

@@ -95,7 +95,7 @@ def read_stages(study: Path, plan: Plan) -> dict[str, Stage]:
     def needs_of(stage: str, run: RunSpec) -> dict[str, int]:
         key = (stage, run.dataset, run.model)
         if key not in asked:
-            asked[key] = job_needs(plan, *key)
+            asked[key] = job_needs(plan, *key, at_once=RUNS_AT_ONCE if stage == "run_pack" else 1)
         return asked[key]
 
     stages: dict[str, Stage] = {}

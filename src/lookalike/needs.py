@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from functools import cache
 
@@ -14,38 +16,64 @@ RUNS_AT_ONCE = 4  # of a pack, unless the profile gives it other threads
 LONG = ("train", "make_patch", "run_pack")
 
 
-def job_needs(plan: Plan, stage: str, dataset: str, model: str, attempt: int = 1) -> dict[str, int]:
-    """Memory (mem_mb), minutes (runtime) and GPUs (gpu) of a job; memory and time are doubled once after a failure.
+def job_needs(plan: Plan, stage: str, dataset: str, model: str, attempt: int = 1, at_once: int = 1) -> dict[str, int]:
+    """Memory (mem_mb), minutes (runtime) and GPUs (gpu) of a job.
 
-    Not beyond the largest node's memory: SLURM would refuse the job. The controller cuts time to the partition's.
+    Memory and time are doubled once after a failure. What the study does not say is cut to what the largest node and
+    the longest partition have, and so is what is doubled: SLURM would refuse the job.
+
+    Args:
+        plan: the study.
+        stage: of `ON_GPU`, `evaluate` or `explain`.
+        dataset: of the run.
+        model: of the run.
+        attempt: 1 for the first.
+        at_once: runs that a pack works on at a time.
     """
-    found = {
-        **_expected(stage, entry_settings(plan.datasets[dataset])),
-        **plan.resources.get(stage, {}),
-        **plan.resources.get(f"{stage}/{model}", {}),
-    }
-    if attempt > 1:
-        found["runtime"] *= 2
-        found["mem_mb"] = min(2 * found["mem_mb"], max(largest_memory() or 2 * found["mem_mb"], found["mem_mb"]))
+    said = {**plan.resources.get(stage, {}), **plan.resources.get(f"{stage}/{model}", {})}
+    found = {**_expected(stage, entry_settings(plan.datasets[dataset]), at_once), **said}
+    for name, most in largest_asked().items():
+        wanted = found[name] * min(attempt, 2)
+        found[name] = wanted if most is None else min(wanted, max(most, said.get(name, 0)))
     return found
 
 
-@cache
-def largest_memory() -> int | None:
-    """Memory of the largest node of the cluster in MB; None where there is no SLURM."""
-    try:
-        command = ["sinfo", "--noheader", "--format=%m"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return max((int(size.rstrip("+")) for size in done.stdout.split()), default=None)
-
-
-def _expected(stage: str, entry: DataSettings) -> dict[str, int]:
+def _expected(stage: str, entry: DataSettings, at_once: int) -> dict[str, int]:
     photographs = DATA_SETS[entry.source].form == "files"
     # Small images are held as a whole, photographs are read as they are needed.
     megabytes = 4000 if photographs else 2000 + 2 * prepared_bytes(entry) // 1_000_000
     minutes = (240 if stage in LONG else 60) * (6 if photographs else 1)
-    if stage == "run_pack":
-        megabytes *= RUNS_AT_ONCE
-    return {"mem_mb": megabytes, "runtime": minutes, "gpu": int(stage in ON_GPU)}
+    return {"mem_mb": megabytes * at_once, "runtime": minutes, "gpu": int(stage in ON_GPU)}
+
+
+@cache
+def largest_asked() -> dict[str, int | None]:
+    """The most that a job of this cluster can have: mem_mb of the largest node, runtime of the longest partition.
+
+    None where there is no SLURM, or no limit, and inside a job, whose size is settled.
+    """
+    unlimited: dict[str, int | None] = {"mem_mb": None, "runtime": None}
+    if "SLURM_JOB_ID" in os.environ:
+        return unlimited
+    try:
+        command = ["sinfo", "--noheader", "--format=%m|%l"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return unlimited
+    rows = [line.strip().split("|") for line in done.stdout.splitlines() if "|" in line]
+    limits = [_minutes(limit) for _, limit in rows]
+    longest = max((limit for limit in limits if limit is not None), default=None)
+    return {
+        "mem_mb": max((int(re.sub(r"\D", "", size)) for size, _ in rows), default=None),
+        "runtime": None if None in limits else longest,
+    }
+
+
+def _minutes(limit: str) -> int | None:
+    """Minutes of SLURM's `days-hours:minutes:seconds`, days and hours optional; None where there is no limit."""
+    if not re.fullmatch(r"[\d:-]+", limit):
+        return None
+    days, _, clock = limit.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    hours, minutes = ([0, 0, *parts[:-1]])[-2:]
+    return int(days or 0) * 1440 + hours * 60 + minutes

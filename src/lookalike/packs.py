@@ -103,7 +103,7 @@ def run_pack(plan: Plan, name: str, cores: int) -> str:
         cores: CPU cores of the job.
 
     Raises:
-        LookalikeError: there is no such pack, or a run of it failed; the others are done.
+        LookalikeError: there is no such pack, or a run of it failed; what the others made stays.
     """
     pack = next((pack for pack in packs(plan) if pack.name == name), None)
     if pack is None:
@@ -115,7 +115,7 @@ def run_pack(plan: Plan, name: str, cores: int) -> str:
     pack.log.parent.mkdir(parents=True, exist_ok=True)
     with open(pack.log, "ab") as log:
         inside = subprocess.Popen(command, env={**os.environ, INSIDE: name}, stdout=log, stderr=log)
-        # It lets trainings write their checkpoints first; this process must not be gone before.
+        # It hands the signal to trainings, which write their checkpoints; this process must not be gone before.
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(number, lambda *_: inside.terminate())
         status = inside.wait()
@@ -124,9 +124,9 @@ def run_pack(plan: Plan, name: str, cores: int) -> str:
 
         lines = failures(plan, pack.runs)
         raise LookalikeError(
-            f"{len(lines)} jobs of the {len(pack.runs)} runs failed, the others are done: {'; '.join(lines)}"
+            f"{len(lines)} jobs failed, what the other runs made stays: {'; '.join(lines)}"
             if lines
-            else f"the runs could not be made, see {pack.log}"
+            else f"not all runs could be made, see {pack.log}; what was made stays"
         )
     write_json(pack.path, {"runs": [run.id for run in pack.runs], "seconds": time.perf_counter() - began})
     return f"{len(pack.runs)} runs"

@@ -15,6 +15,7 @@ from lookalike.data.settings import AnyDataSettings, settings_class
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.methods.registry import METHODS, load_method
+from lookalike.needs import ON_GPU
 from lookalike.plan import Plan
 from lookalike.settings import JobResources, PatchSettings, Settings
 
@@ -310,6 +311,11 @@ def _check_names(study: Study, source: str) -> None:
             raise LookalikeError(
                 f"{source}: resources.{key} is neither a stage ({', '.join(PLACED)}) nor one with a model of this "
                 f"study. Write\n  resources:\n    train/{next(iter(study.models))}: {{mem_mb: 8000, runtime: 240}}"
+            )
+        if study.resources[key].gpu and stage not in ON_GPU:
+            raise LookalikeError(
+                f"{source}: resources.{key}.gpu is {study.resources[key].gpu}, but {stage} works on the CPU. Write\n"
+                f"  resources:\n    {key}: {{runtime: 60}}"
             )
     for key in ("sizes", "seeds", "evaluation_sets"):
         entries = getattr(study, key)

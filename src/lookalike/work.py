@@ -63,5 +63,9 @@ def kept_log(log: Path) -> Path:
     kept.touch()
     if not log.exists() or not log.samefile(kept):
         log.unlink(missing_ok=True)
-        os.link(kept, log)
+        try:
+            os.link(kept, log)
+        except OSError:  # a file system without hard links keeps the last attempt only
+            kept.unlink()
+            return log
     return kept

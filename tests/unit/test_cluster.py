@@ -1,5 +1,7 @@
 """What a cluster needs, without one: stops, memory, devices, spooled metrics, packs, bundles."""
 
+import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -15,14 +17,14 @@ from conftest import tiny_study
 
 from lookalike import bundle as bundles
 from lookalike.activity import is_alive, read_activity, this_process
-from lookalike.controller import take_control
+from lookalike.controller import _cancel_orphans, clear_stale_locks, take_control, whose
 from lookalike.devices import take_slot
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.collect import collect_metrics
 from lookalike.evaluation.evaluate import evaluate
 from lookalike.explanation.explain import explain
 from lookalike.methods.fc import Model
-from lookalike.needs import job_needs
+from lookalike.needs import job_needs, largest_asked
 from lookalike.packs import forget_broken, packs
 from lookalike.plan import Plan
 from lookalike.reporting.figures import draw_figure
@@ -79,11 +81,15 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: Plan, monkeypatch: pytest.Mon
     models = {"fc": {"method": "fc", "training": {"epochs": 2, "batch_size": 32, "lr": 0.01}}}
     run = planned(tiny, models=models).run("digits/fc/100/seed0")
     steps: list[int] = []
+    seen: list[list[float]] = []
     loss = Model.training_loss
 
     def limited(self: Model, batch: object) -> object:
         images = batch.images  # type: ignore[attr-defined]
+        if steps == []:
+            seen.append([float(buffer.double().sum()) for buffer in self.buffers()])
         if len(images) > 10:
+            loss(self, batch)  # type: ignore[arg-type]  # batch normalisation counts it before memory ends
             raise torch.OutOfMemoryError("CUDA out of memory")
         steps.append(len(images))
         self.eval()  # batch normalisation would see the parts
@@ -101,6 +107,8 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: Plan, monkeypatch: pytest.Mon
     train(run)
     found = (run.folder / "history.csv").read_text().splitlines()[1:]
     assert json.loads((run.folder / "run.json").read_text())["micro_batch"] == 8
+    assert len(seen) == 3  # with 32, with 16 and with 8 images
+    assert seen[0] == seen[1] == seen[2]  # what the failed passes did to running averages is undone
     assert steps == [8, 8, 8, 8] * 3 + [4] + [8, 8, 8, 8] * 3 + [4]
     for one, other in zip(expected, found, strict=True):
         assert [float(x) for x in one.split(",")] == pytest.approx([float(x) for x in other.split(",")], rel=1e-4)
@@ -148,10 +156,13 @@ def test_runs_spread_over_gpus_and_a_killed_one_makes_room(tmp_path: Path, monke
 
 def test_needs_double_once_and_the_study_has_the_last_word(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(tiny, resources={"train": {"runtime": 100}, "train/nw": {"mem_mb": 9000, "gpu": 2}})
+    monkeypatch.setattr("lookalike.needs.largest_asked", lambda: {"mem_mb": 12000, "runtime": 150})
+    capped = job_needs(plan, "train", "digits", "nw", 4)  # SLURM would refuse more
+    assert (capped["mem_mb"], capped["runtime"]) == (12000, 150)
+    monkeypatch.setattr("lookalike.needs.largest_asked", lambda: {"mem_mb": None, "runtime": None})
     assert [job_needs(plan, "train", "digits", "fc", attempt)["runtime"] for attempt in (1, 2, 3)] == [100, 200, 200]
-    monkeypatch.setattr("lookalike.needs.largest_memory", lambda: 12000)
-    assert job_needs(plan, "train", "digits", "nw", 4)["mem_mb"] == 12000  # SLURM would refuse more
-    monkeypatch.setattr("lookalike.needs.largest_memory", lambda: None)
+    one, four = (job_needs(plan, "run_pack", "digits", "fc", at_once=runs)["mem_mb"] for runs in (1, 4))
+    assert four == 4 * one
     assert job_needs(plan, "train", "digits", "nw", 4) == {"mem_mb": 18000, "runtime": 200, "gpu": 2}
     assert job_needs(plan, "evaluate", "digits", "nw")["gpu"] == 0
 
@@ -197,7 +208,8 @@ def test_slurm_jobs_are_alive_while_squeue_says_so(tmp_path: Path) -> None:
     squeue.write_text("#!/bin/sh\necho 17\n")
     squeue.chmod(0o755)
     code = "from lookalike.activity import is_alive; print(is_alive('node1:5@17'), is_alive('node1:5@18'))"
-    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    # The wrapper, whichever its place in PATH, asks the real one.
+    path = {"PATH": f"/nowhere:{ROOT / 'profiles' / 'slurm' / 'bin'}:{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **path}, capture_output=True, text=True)
     assert done.stdout.split() == ["True", "False"], done.stderr
     assert is_alive("another-host:5")
@@ -208,14 +220,13 @@ def test_sacct_is_translated(tmp_path: Path) -> None:
     """Where there is a sacct, the wrapper finds it behind itself; its failure stays one."""
     real = tmp_path / "sacct"
     wrapper = ROOT / "profiles" / "slurm" / "bin"
-    environment = {**os.environ, "PATH": f"{wrapper}:{tmp_path}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{wrapper}:{tmp_path}:{os.environ['PATH']}", "LOOKALIKE_SACCT_PAUSE": "0"}
     for text, status in (("1|CANCELLED by 0\n2|COMPLETED", 0), ("", 3)):
         real.write_text(f"#!/bin/sh\nprintf '{text}'\nexit {status}\n")
         real.chmod(0o755)
         done = subprocess.run(["sacct", "-X"], env=environment, capture_output=True, text=True)
-        assert done.returncode == status
-        assert "CANCELLED by" not in done.stdout
-    assert done.stdout == ""
+        assert done.returncode == bool(status)
+        assert done.stdout == ("" if status else "1|CANCELLED\n2|COMPLETED\n")
 
 
 def test_two_controllers_of_a_study(tiny: Plan) -> None:
@@ -234,6 +245,95 @@ def test_two_controllers_of_a_study(tiny: Plan) -> None:
     assert take_control(tiny, None) == 0
 
 
+def test_a_study_takes_only_its_own_jobs_for_its_own(
+    tiny: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of a study whose name begins alike, of another folder, and none are missed where SLURM is silent."""
+    fields = "|None|1:00:00|1G|1|main|rule_train|"
+    rows = [f"{n}|lookalike-{name}-u{fields}{folder}" for n, name, folder in
+            ((1, "tiny", Path.cwd()), (2, "tiny_big", Path.cwd()), (3, "tiny", "/elsewhere"))]  # fmt: skip
+    (tmp_path / "jobs").write_text("\n".join(rows) + "\n")
+    for name, text in (
+        ("squeue", f"cat {tmp_path}/jobs"),
+        ("scancel", f'echo "$@" > {tmp_path}/said; : > {tmp_path}/jobs'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert _cancel_orphans(tiny) == 1
+    assert (tmp_path / "said").read_text() == "1\n"
+    (tmp_path / "squeue").write_text("#!/bin/sh\necho no answer >&2\nexit 1\n")
+    with pytest.raises(LookalikeError, match=r"squeue does not answer \(no answer\)"):
+        _cancel_orphans(tiny)
+
+
+def test_limits_of_a_cluster_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sinfo = tmp_path / "sinfo"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    cases = {"8000|1:00:00\n16000+|2-12:30:00": (16000, 3630), "8000|30:00": (8000, 30), "8000|infinite": (8000, None)}
+    for text, expected in cases.items():
+        sinfo.write_text(f"#!/bin/sh\nprintf '{text}'\n")
+        sinfo.chmod(0o755)
+        largest_asked.cache_clear()
+        assert tuple(largest_asked().values()) == expected
+    largest_asked.cache_clear()
+
+
+def test_stale_locks_go_only_where_no_controller_is_alive(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny.root)
+    lock = tiny.root / ".snakemake" / "locks" / "0.output.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    with open(tiny.folder / ".controller", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        clear_stale_locks(tiny.root)
+        assert lock.exists()
+        assert whose(tiny) == "another process"
+    clear_stale_locks(tiny.root)
+    assert not lock.exists()
+    assert whose(tiny) == ""
+
+
+FORWARDING = (
+    "import signal, subprocess, sys\nfrom lookalike.forward import forward_stop_signals\nforward_stop_signals()\n"
+    "signal.signal(signal.SIGTERM, lambda *_: None)\n"  # as Snakemake: note it, and wait
+    "sys.exit(subprocess.run(['bash', '-c', sys.argv[1] + ' 2>&1; echo shell lives'],).returncode)\n"
+)
+
+
+def test_a_training_is_told_that_its_job_is_to_end(tiny: Plan) -> None:
+    """SIGTERM to the first process alone, as SLURM does with proctrack/cgroup: the training keeps its checkpoint."""
+    models = {"fc": {"method": "fc", "training": {"epochs": 2000, "batch_size": 32, "lr": 0.01}}}
+    plan = planned(tiny, models=models)
+    run = plan.run("digits/fc/100/seed0")
+    command = f"{sys.executable} -m lookalike train --no-progress {plan.path} {run.id}"
+    top = subprocess.Popen([sys.executable, "-c", FORWARDING, command], stdout=subprocess.PIPE, text=True)
+    while not run.log("train").exists() or "epoch 3/" not in run.log("train").read_text():
+        assert top.poll() is None
+        time.sleep(0.1)
+    top.send_signal(signal.SIGTERM)
+    said = top.communicate(timeout=60)[0]
+    assert "was stopped by SIGTERM" in said
+    assert "shell lives" in said
+    assert (run.folder / "checkpoint.pt").exists()
+
+
+def test_two_trainings_of_one_run_train_it_once(tiny: Plan) -> None:
+    """A workflow that was killed left the first one running; the second waits, and keeps what the first one made."""
+    models = {"fc": {"method": "fc", "training": {"epochs": 800, "batch_size": 32, "lr": 0.01}}}
+    plan = planned(tiny, models=models)
+    run = plan.run("digits/fc/100/seed0")
+    command = [sys.executable, "-m", "lookalike", "train", "--no-progress", str(plan.path), run.id]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while not run.log("train").exists() or "epoch 3/" not in run.log("train").read_text():
+        assert first.poll() is None
+        time.sleep(0.1)
+    second = subprocess.run(command, capture_output=True, text=True)
+    assert first.wait() == second.returncode == 0, second.stderr
+    assert "made by another process meanwhile" in second.stdout
+    assert run.log("train").read_text().count("epoch 800/800") == 1
+
+
 # Tracking
 
 
@@ -245,6 +345,7 @@ def test_jobs_of_a_cluster_spool_their_metrics(
     monkeypatch.setattr("lookalike.tracking.live.FLUSH_SECONDS", 0.0)
     monkeypatch.setattr("lookalike.activity.live_slurm_jobs", lambda: alive)
     alive = frozenset({"12"})
+    monkeypatch.setattr("lookalike.tracking.live.this_process", lambda: "node9:5@12")
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     assert must_spool(tiny)
     with pytest.raises(KeyboardInterrupt):
@@ -412,7 +513,7 @@ def test_a_bundle_moves_a_study(finished: Plan, tmp_path: Path) -> None:
 def test_a_bundle_that_was_changed_is_refused(finished: Plan, tmp_path: Path) -> None:
     file, changed = tmp_path / "tiny.zip", tmp_path / "changed.zip"
     bundles.bundle(finished, file)
-    for kind in ("content", "more", "less", "none"):
+    for kind in ("content", "more", "less", "none", "traversal"):
         with zipfile.ZipFile(file) as source, zipfile.ZipFile(changed, "w") as target:
             for name in source.namelist():
                 content = source.read(name)
@@ -422,11 +523,19 @@ def test_a_bundle_that_was_changed_is_refused(finished: Plan, tmp_path: Path) ->
                         continue
                 if kind == "none" and name == "bundle.json":
                     continue
+                if kind == "traversal" and name == "plan.json":
+                    content = content.replace(b'"study": "tiny"', b'"study": "../../x"')
+                if kind == "traversal" and name == "bundle.json":
+                    listed = json.loads(content)
+                    plan = source.read("plan.json").replace(b'"study": "tiny"', b'"study": "../../x"')
+                    listed["files"]["plan.json"]["sha256"] = hashlib.sha256(plan).hexdigest()
+                    content = json.dumps(listed).encode()
                 target.writestr(name, content)
             if kind == "more":
                 target.writestr("tables/more.csv", b"")
         with pytest.raises(
-            LookalikeError, match=r"another content than it lists|differ by tables|holds no bundle.json"
+            LookalikeError,
+            match=r"another content than it lists|differ by tables|holds no bundle.json|the name '../../x'",
         ):
             bundles.unbundle(changed, tmp_path / "results2")
         assert not list((tmp_path / "results2").glob("*"))

@@ -14,6 +14,7 @@ from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.files import digest
+from lookalike.forward import forward_stop_signals
 from lookalike.needs import RUNS_AT_ONCE, job_needs
 from lookalike.packs import INSIDE, forget_broken, packs, write_config
 from lookalike.plan import Plan
@@ -39,16 +40,26 @@ if workflow.is_main_process:
         PLAN = check_study(config, STUDY_FILE).plan()
     except LookalikeError as error:
         sys.exit(f"error: {error}")  # a WorkflowError would add the lines of this file
-    PLAN.write()
-    write_config(PLAN, config)
-    forget_broken(PLAN)
-    if shutil.which("sacct"):
-        os.environ["PATH"] = (
-            f"{workflow.basedir}/profiles/slurm/bin:{os.environ['PATH']}"
-        )
+    if INSIDE not in os.environ:
+        # What wraps SLURM's commands; they must stand first for the executor plugin too.
+        if shutil.which("squeue"):
+            os.environ["PATH"] = (
+                f"{workflow.basedir}/profiles/slurm/bin:{os.environ['PATH']}"
+            )
+        if other := controller.whose(PLAN):
+            print(f"study {PLAN.study} is being made by {other}", file=sys.stderr)
+        else:
+            forget_broken(PLAN)
+        controller.clear_stale_locks(PLAN.root)
 else:
     PLAN = Plan.read(Path("results") / config["name"] / "plan.json")
 ENTRIES = {name: entry_settings(values) for name, values in PLAN.datasets.items()}
+
+# SLURM tells only the first process of a job that it is to end, and that is Snakemake, which would wait.
+if "SLURM_JOB_ID" in os.environ and (
+    INSIDE in os.environ or not workflow.is_main_process
+):
+    forward_stop_signals()
 
 # The commands of the environment that runs Snakemake, whether it is activated or not.
 PREFIX = f'export PATH="{Path(sys.executable).parent}:$PATH"; '
@@ -197,6 +208,9 @@ def take_control():
         cancelled = controller.take_control(PLAN, workflow.scheduler._executor)
     except LookalikeError as error:
         sys.exit(f"error: {error}")
+    # Not before: jobs of another controller read them.
+    PLAN.write()
+    write_config(PLAN, config)
     if cancelled:
         print(
             f"cancelled {cancelled} jobs of a controller that was killed; starting over",
@@ -236,19 +250,23 @@ def made_of(stage):
 
 
 @cache
-def needs_of(stage, dataset, model, attempt):
+def needs_of(stage, dataset, model, attempt, at_once=1):
     """What a job asks of a cluster; thousands of jobs ask for one of a few combinations."""
-    return job_needs(PLAN, stage, dataset, model, attempt)
+    return job_needs(PLAN, stage, dataset, model, attempt, at_once)
 
 
 def needs(stage, resource):
     """A function of a job: its memory (mem_mb), minutes (runtime) or GPUs (gpu)."""
 
     def amount(wildcards, attempt):
-        run = PACKS[wildcards.pack].runs[0] if stage == "run_pack" else wildcards
-        return needs_of(stage, run.dataset, run.model, attempt)[resource]
+        return needs_of(stage, wildcards.dataset, wildcards.model, attempt)[resource]
 
-    return amount
+    def amount_of_pack(wildcards, attempt, threads):
+        run = PACKS[wildcards.pack].runs[0]
+        at_once = threads // PLAN.threads
+        return needs_of(stage, run.dataset, run.model, attempt, at_once)[resource]
+
+    return amount_of_pack if stage == "run_pack" else amount
 
 
 def weights_of(wildcards):

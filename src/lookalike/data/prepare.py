@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 from PIL import Image
 
 from lookalike.data.decode import decode
@@ -54,6 +55,12 @@ def prepare_data(settings: DataSettings, folder: Path) -> str:
     Raises:
         LookalikeError: the source does not hold what the registry says, or an image cannot be read.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # two studies may ask at once
+        return _prepare(settings, folder)
+
+
+def _prepare(settings: DataSettings, folder: Path) -> str:
     row = DATA_SETS[settings.source]
     source = Source(
         settings.source, downloads() / settings.source, folder / ".unpacked", settings.model_dump(mode="json")

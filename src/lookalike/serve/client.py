@@ -23,17 +23,27 @@ START_SECONDS = 120.0
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
-def socket_path() -> str:
-    """Where the server of this user, interpreter and state of the code listens.
+def private_folder() -> str:
+    """The folder of this user alone for sockets and locks of this machine.
 
     Raises:
-        OSError: the folder belongs to somebody else.
+        OSError: it belongs to somebody else.
     """
     folder = os.path.join(tempfile.gettempdir(), f"lookalike-{os.getuid()}")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     found = os.lstat(folder)
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
         raise OSError(f"{folder} is not a folder of this user alone")
+    return folder
+
+
+def socket_path() -> str:
+    """Where the server of this user, interpreter and state of the code listens.
+
+    Raises:
+        OSError: the folder belongs to somebody else.
+    """
+    folder = private_folder()
     # An allocation has a server of its own, which ends with it.
     code = hashlib.sha256(f"{sys.executable} {os.environ.get('SLURM_JOB_ID')}".encode())
     for here, folders, files in os.walk(PACKAGE):

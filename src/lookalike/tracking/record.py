@@ -22,6 +22,7 @@ def write_record(
     epochs: int = 0,
     attempts: int = 1,
     micro_batch: int | None = None,
+    key: str = "",
 ) -> None:
     """Write run.json: all that is needed to tell how a result came about.
 
@@ -34,6 +35,7 @@ def write_record(
         seconds: working time of all attempts.
         epochs: trained.
         attempts: starts until it was finished.
+        key: of settings, data and code, as checkpoints have it.
         micro_batch: images that passed the network at once; less than the batch where the device's memory asked for it.
     """
     write_json(
@@ -56,6 +58,7 @@ def write_record(
             "epochs": epochs,
             "attempts": attempts,
             "micro_batch": micro_batch,
+            "key": key,
             "threads": run.plan.threads,
             **environment(),
         },

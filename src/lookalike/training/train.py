@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
@@ -24,7 +25,7 @@ from lookalike.data.prepared import PreparedData, open_data
 from lookalike.determinism import generator, pin_arithmetic
 from lookalike.devices import best_device
 from lookalike.errors import LookalikeError
-from lookalike.files import digest, write_text
+from lookalike.files import digest, read_json, write_text
 from lookalike.methods.base import Batch
 from lookalike.methods.build import build_classifier
 from lookalike.plan import RunSpec
@@ -71,16 +72,47 @@ class Progress:
 def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: None) -> None:
     """Train a run and write model.safetensors, history.csv and run.json.
 
+    Where another process trains it, a workflow that was killed left it perhaps, wait; what it finished stays.
+
     Args:
         run: the run.
         on_epoch: called after each epoch, for trackers and progress bars.
 
     Raises:
-        LookalikeError: unusable data or checkpoint, a class without enough images, a loss that is not finite, or a
-            signal that asked to stop.
+        LookalikeError: unusable data, a class without enough images, a loss that is not finite, or a signal that
+            asked to stop.
     """
-    pin_arithmetic(run.plan.threads)
     data = open_data(run)
+    key = checkpoint_key(run, data)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.folder / ".training")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("%s is being trained by another process: waiting", run.id)
+        lock.acquire()
+        if _is_finished(run, key):
+            log.info("%s was finished by it", run.id)
+            lock.release()
+            return
+    except (NotImplementedError, OSError) as error:  # a file system without locks
+        log.warning("%s cannot be locked (%s)", run.folder, error)
+    try:
+        _train(run, data, key, on_epoch)
+    finally:
+        lock.release()
+
+
+def _is_finished(run: RunSpec, key: str) -> bool:
+    """Whether all outputs are there, of these settings, data and code."""
+    record = run.folder / "run.json"
+    outputs = (run.folder / "model.safetensors", run.folder / "history.csv", record)
+    return all(path.exists() for path in outputs) and read_json(record).get("key") == key
+
+
+def _train(run: RunSpec, data: PreparedData, key: str, on_epoch: Callable[[Progress], None]) -> None:
+    """Train a run that no other process trains."""
+    pin_arithmetic(run.plan.threads)
     settings = TrainingSettings.model_validate(run.settings["training"])
     # Named, since Fabric would take a SLURM job for one of its own and look for `srun`.
     alone = LightningEnvironment()
@@ -94,7 +126,6 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
     optimizer = make_optimizer(classifier, settings)
     network, optimizer = fabric.setup(classifier, optimizer)
     network.mark_forward_method("training_loss")
-    key = checkpoint_key(run, data)
     path = run.folder / "checkpoint.pt"
     progress = Progress(history=[], started=time.time())
     state = load_checkpoint(path, key)
@@ -133,6 +164,7 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
         epochs=settings.epochs,
         attempts=progress.attempts,
         micro_batch=progress.micro_batch or settings.batch_size,
+        key=key,
     )
     for leftover in (path, spool_path(run)):
         leftover.unlink(missing_ok=True)
@@ -236,6 +268,8 @@ def _gradients(
     Raises:
         LookalikeError: a single image does not fit.
     """
+    buffers = list(network.buffers())
+    before = [buffer.clone() for buffer in buffers]
     while True:
         size = progress.micro_batch or len(rows)
         loss = torch.zeros((), device=fabric.device)
@@ -264,6 +298,8 @@ def _gradients(
                 ) from None
         # Outside the handler: the error holds the tensors of the failed pass.
         network.zero_grad(set_to_none=True)
+        for buffer, value in zip(buffers, before, strict=True):  # batch normalisation counted it
+            buffer.copy_(value)
         if fabric.device.type == "cuda":
             torch.cuda.empty_cache()
         progress.micro_batch = -(-size // 2)
