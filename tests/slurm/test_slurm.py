@@ -111,7 +111,8 @@ def training_jobs() -> list[dict[str, str]]:
 
 def test_the_tiny_study_gives_the_same_bytes(cluster: Cluster) -> None:
     """Profile as it is: jobs with a GPU each on both nodes, tables as made here."""
-    study = {**STUDY, "seeds": [0, 1], "resources": {"train": {"runtime": 240}}}
+    models = {name: STUDY["models"][name] for name in ("fc", "nw")}
+    study = {**STUDY, "seeds": [0, 1], "models": models, "resources": {"train": {"runtime": 240}}}
     cluster.write(study)
     process = cluster.on_slurm()
     assert process.wait(LIMIT) == 0, cluster.said
