@@ -85,19 +85,14 @@ def take_control(plan: Plan, executor: Any) -> int:
     handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     handle.flush()
     _held.append(handle)
-    on_slurm = hasattr(executor, "run_uuid")
-    try:
-        cancelled = _cancel_orphans(plan)
-    except LookalikeError:
-        if on_slurm:
-            raise
-        cancelled = 0  # a machine with SLURM's commands and no cluster
-    if on_slurm:
-        # The plugin's own prefix is an option of the command line, the same for every study.
-        executor.run_uuid = f"{_job_name(plan)}{executor.run_uuid}"
-        # sacct remembers every job but is often switched off; squeue forgets after MinJobAge.
-        executor.workflow.executor_settings.status_command = "sacct" if _accounts() else "squeue"
-        threading.Thread(target=_watch_waiting_jobs, args=(plan,), daemon=True).start()
+    if not hasattr(executor, "run_uuid"):  # none of SLURM, which may not even answer here
+        return 0
+    cancelled = _cancel_orphans(plan)
+    # The plugin's own prefix is an option of the command line, the same for every study.
+    executor.run_uuid = f"{_job_name(plan)}{executor.run_uuid}"
+    # sacct remembers every job but is often switched off; squeue forgets after MinJobAge.
+    executor.workflow.executor_settings.status_command = "sacct" if _accounts() else "squeue"
+    threading.Thread(target=_watch_waiting_jobs, args=(plan,), daemon=True).start()
     return cancelled
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-from functools import cache
+from collections.abc import Mapping
 
 from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import DataSettings, entry_settings, prepared_bytes
@@ -16,11 +15,19 @@ RUNS_AT_ONCE = 4  # of a pack, unless the profile gives it other threads
 LONG = ("train", "make_patch", "run_pack")
 
 
-def job_needs(plan: Plan, stage: str, dataset: str, model: str, attempt: int = 1, at_once: int = 1) -> dict[str, int]:
+def job_needs(
+    plan: Plan,
+    stage: str,
+    dataset: str,
+    model: str,
+    attempt: int = 1,
+    at_once: int = 1,
+    most: Mapping[str, int] | None = None,
+) -> dict[str, int]:
     """Memory (mem_mb), minutes (runtime) and GPUs (gpu) of a job.
 
-    Memory and time are doubled once after a failure. What the study does not say is cut to what the largest node and
-    the longest partition have, and so is what is doubled: SLURM would refuse the job.
+    Memory and time are doubled once after a failure. What the study does not say, and what is doubled, is cut to what
+    the cluster has: it would refuse the job.
 
     Args:
         plan: the study.
@@ -29,12 +36,14 @@ def job_needs(plan: Plan, stage: str, dataset: str, model: str, attempt: int = 1
         model: of the run.
         attempt: 1 for the first.
         at_once: runs that a pack works on at a time.
+        most: of a cluster, as `largest_asked` tells.
     """
     said = {**plan.resources.get(stage, {}), **plan.resources.get(f"{stage}/{model}", {})}
     found = {**_expected(stage, entry_settings(plan.datasets[dataset]), at_once), **said}
-    for name, most in largest_asked().items():
-        wanted = found[name] * min(attempt, 2)
-        found[name] = wanted if most is None else min(wanted, max(most, said.get(name, 0)))
+    for name in ("mem_mb", "runtime"):
+        found[name] *= min(attempt, 2)
+        if most and name in most:
+            found[name] = min(found[name], max(most[name], said.get(name, 0)))
     return found
 
 
@@ -46,27 +55,23 @@ def _expected(stage: str, entry: DataSettings, at_once: int) -> dict[str, int]:
     return {"mem_mb": megabytes * at_once, "runtime": minutes, "gpu": int(stage in ON_GPU)}
 
 
-@cache
-def largest_asked() -> dict[str, int | None]:
-    """The most that a job of this cluster can have: mem_mb of the largest node, runtime of the longest partition.
+def largest_asked() -> dict[str, int]:
+    """The most that a job of SLURM can have: mem_mb of the largest node, runtime of the longest partition.
 
-    None where there is no SLURM, or no limit, and inside a job, whose size is settled.
+    What has no limit is left out; all is where SLURM does not answer.
     """
-    unlimited: dict[str, int | None] = {"mem_mb": None, "runtime": None}
-    if "SLURM_JOB_ID" in os.environ:
-        return unlimited
     try:
         command = ["sinfo", "--noheader", "--format=%m|%l"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
-        return unlimited
+        return {}
     rows = [line.strip().split("|") for line in done.stdout.splitlines() if "|" in line]
+    if not rows:
+        return {}
+    found = {"mem_mb": max(int(re.sub(r"\D", "", size)) for size, _ in rows)}
     limits = [_minutes(limit) for _, limit in rows]
-    longest = max((limit for limit in limits if limit is not None), default=None)
-    return {
-        "mem_mb": max((int(re.sub(r"\D", "", size)) for size, _ in rows), default=None),
-        "runtime": None if None in limits else longest,
-    }
+    finite = [limit for limit in limits if limit is not None]
+    return found | {"runtime": max(finite)} if len(finite) == len(limits) else found
 
 
 def _minutes(limit: str) -> int | None:

@@ -154,12 +154,10 @@ def test_runs_spread_over_gpus_and_a_killed_one_makes_room(tmp_path: Path, monke
 # What a job asks for, and how its state is told
 
 
-def test_needs_double_once_and_the_study_has_the_last_word(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_needs_double_once_and_the_study_has_the_last_word(tiny: Plan) -> None:
     plan = planned(tiny, resources={"train": {"runtime": 100}, "train/nw": {"mem_mb": 9000, "gpu": 2}})
-    monkeypatch.setattr("lookalike.needs.largest_asked", lambda: {"mem_mb": 12000, "runtime": 150})
-    capped = job_needs(plan, "train", "digits", "nw", 4)  # SLURM would refuse more
+    capped = job_needs(plan, "train", "digits", "nw", 4, most={"mem_mb": 12000, "runtime": 150})  # refused otherwise
     assert (capped["mem_mb"], capped["runtime"]) == (12000, 150)
-    monkeypatch.setattr("lookalike.needs.largest_asked", lambda: {"mem_mb": None, "runtime": None})
     assert [job_needs(plan, "train", "digits", "fc", attempt)["runtime"] for attempt in (1, 2, 3)] == [100, 200, 200]
     one, four = (job_needs(plan, "run_pack", "digits", "fc", at_once=runs)["mem_mb"] for runs in (1, 4))
     assert four == 4 * one
@@ -270,13 +268,16 @@ def test_a_study_takes_only_its_own_jobs_for_its_own(
 def test_limits_of_a_cluster_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sinfo = tmp_path / "sinfo"
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    cases = {"8000|1:00:00\n16000+|2-12:30:00": (16000, 3630), "8000|30:00": (8000, 30), "8000|infinite": (8000, None)}
+    cases = {
+        "8000|1:00:00\\n16000+|2-12:30:00": {"mem_mb": 16000, "runtime": 3630},
+        "8000|30:00": {"mem_mb": 8000, "runtime": 30},
+        "8000|infinite": {"mem_mb": 8000},
+        "": {},
+    }
     for text, expected in cases.items():
         sinfo.write_text(f"#!/bin/sh\nprintf '{text}'\n")
         sinfo.chmod(0o755)
-        largest_asked.cache_clear()
-        assert tuple(largest_asked().values()) == expected
-    largest_asked.cache_clear()
+        assert largest_asked() == expected
 
 
 def test_stale_locks_go_only_where_no_controller_is_alive(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

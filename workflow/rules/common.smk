@@ -15,7 +15,7 @@ from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.files import digest
 from lookalike.forward import forward_stop_signals
-from lookalike.needs import RUNS_AT_ONCE, job_needs
+from lookalike.needs import RUNS_AT_ONCE, job_needs, largest_asked
 from lookalike.packs import INSIDE, forget_broken, packs, write_config
 from lookalike.plan import Plan
 from lookalike.reporting.names import (
@@ -252,7 +252,15 @@ def made_of(stage):
 @cache
 def needs_of(stage, dataset, model, attempt, at_once=1):
     """What a job asks of a cluster; thousands of jobs ask for one of a few combinations."""
-    return job_needs(PLAN, stage, dataset, model, attempt, at_once)
+    return job_needs(PLAN, stage, dataset, model, attempt, at_once, limits())
+
+
+@cache
+def limits():
+    """What the cluster has at most, where jobs are submitted to one."""
+    executor = workflow.executor_plugin
+    submits = executor is not None and executor.common_settings.non_local_exec
+    return largest_asked() if submits and workflow.is_main_process else None
 
 
 def needs(stage, resource):

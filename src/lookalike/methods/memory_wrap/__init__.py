@@ -1,0 +1,1 @@
+"""Memory Wrap (Applied Intelligence 2022)."""
