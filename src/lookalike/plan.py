@@ -210,10 +210,8 @@ class Plan:
         if len(parts) == 4 and parts[3].removeprefix("seed").isdecimal():
             dataset, model, size, seed = parts
             run = RunSpec(self, dataset, model, size, int(seed.removeprefix("seed")))
-            axes = (self.datasets, self.models, self.sizes, self.seeds)
-            if run.id == name and all(
-                part in axis for part, axis in zip((dataset, model, size, run.seed), axes, strict=True)
-            ):
+            known = dataset in self.datasets and model in self.models and size in self.sizes
+            if run.id == name and known and run.seed in self.seeds:
                 return run
         raise LookalikeError(f"{self.path} has no run {name!r}; `lookalike plan` lists them.")
 
