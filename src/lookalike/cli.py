@@ -31,9 +31,7 @@ def read_plan(path: Path) -> Plan:
         return Plan.read(path)
     from lookalike.study import read_study
 
-    plan = read_study(path).plan()
-    plan.write()
-    return plan
+    return read_study(path).plan()  # not written: the workflow that makes the study may run
 
 
 @app.command()

@@ -237,6 +237,6 @@ class Plan:
         if version != PLAN_VERSION:
             raise LookalikeError(
                 f"{path} has plan version {version}, this lookalike writes {PLAN_VERSION}; "
-                "run `lookalike plan STUDY.yaml` to write it anew."
+                "run the study again to write it anew."
             )
         return cls(**values, root=path.parent.parent)

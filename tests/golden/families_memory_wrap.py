@@ -8,10 +8,20 @@ import torch.nn.functional as F
 from compare import close, tensors
 from torch import nn
 
+from lookalike.backbones.build import make_backbone
 from lookalike.data.settings import ArraySettings
 from lookalike.data.subsets import memory_wrap_draw
 from lookalike.methods.memory_wrap.layer import DISTANCES, BaselineMemory, MemoryWrapLayer, new_key
+from lookalike.methods.memory_wrap.measures import (
+    TopItems,
+    closest_example,
+    input_non_representativeness,
+    majority_vote,
+    prediction_non_representativeness,
+    top_items,
+)
 from lookalike.methods.memory_wrap.sparsemax import sparsemax
+from lookalike.settings import BackboneSettings
 
 HELD_OUT = {"SVHN": 6000, "CIFAR10": 6000, "CINIC10": 10}
 NAMES = {"SVHN": "svhn", "CIFAR10": "cifar10", "CINIC10": "cinic10"}
@@ -102,9 +112,94 @@ def check_sparsemax(name: str, content: dict[str, np.ndarray]) -> None:
         close(z.grad, content[f"gin{number}"], 1e-6, what=f"gin{number}")
 
 
+ENCODERS = {
+    "mobilenet_v2": "cifar_mobilenet_v2",
+    "resnet18": "cifar_resnet18_post",
+    "efficientnet_b0": "cifar_efficientnet_b0",
+    "densenet_cifar": "cifar_densenet",
+    "googlenet": "cifar_googlenet",
+    "shufflenet_v2_0.5": "cifar_shufflenet_v2_half",
+    "shufflenet_v2_1": "cifar_shufflenet_v2",
+    "wide_resnet_28_2": "wide_resnet_28_2",
+}
+# Of a first expansion that the original builds and never uses: 32 x 32 weights, and scale and shift of its norm.
+UNUSED = {"efficientnet_b0": (32 * 32 + 2 * 32, 1)}
+
+
+def check_encoders(name: str, content: dict[str, np.ndarray]) -> None:
+    """Features with weights set by their shape alone, numbers of parameters and layers."""
+    meta = json.loads(str(content["meta"]))
+    seed = meta["seed"]
+    pixels = np.random.RandomState(777 + seed).standard_normal(meta["b"] * 3 * 32 * 32).astype(np.float32)
+    np.testing.assert_array_equal(pixels[:8], content["x_first8"])
+    images = torch.from_numpy(pixels.reshape(-1, 3, 32, 32))
+    assert set(meta["encoders"]) == set(ENCODERS)
+    for stored, facts in meta["encoders"].items():
+        network = make_backbone(BackboneSettings(name=ENCODERS[stored]), (3, 32, 32)).eval()
+        _fill_by_shape(network, seed)
+        with torch.no_grad():
+            close(network(images), content[f"{stored}.features"], 0, 1e-3, what=stored)
+        parameters, layers = UNUSED.get(stored, (0, 0))
+        assert network.dim == facts["feature_dim"], stored
+        assert sum(p.numel() for p in network.parameters()) == facts["encoder_params"] - parameters, stored
+        assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == facts["n_conv"] - layers, stored
+        assert sum(isinstance(m, nn.BatchNorm2d) for m in network.modules()) == facts["n_bn"] - layers, stored
+        head = MemoryWrapLayer(network.dim, 10)
+        assert sum(p.numel() for p in head.parameters()) == facts["head_params"], stored
+
+
+@torch.no_grad()
+def _fill_by_shape(network: nn.Module, seed: int) -> None:
+    for key, value in network.state_dict().items():
+        if value.ndim >= 2:
+            n = value.numel()
+            normal = np.random.RandomState(seed + n).standard_normal(n) * np.sqrt(2 / (n // value.shape[0]))
+            value.copy_(torch.from_numpy(normal.astype(np.float32).reshape(value.shape)))
+        elif value.dtype.is_floating_point:
+            value.fill_(0 if key.endswith("running_mean") else 0.05 if key.endswith("bias") else 1)
+
+
+def check_metrics(name: str, content: dict[str, np.ndarray]) -> None:
+    """Percentages over all queries of all batches; per batch the order-dependent measures."""
+    meta, data = json.loads(str(content["meta"])), tensors(content)
+    right, agrees, votes, label_votes = [], [], [], []
+    for i in range(meta["batches"]):
+        logits, weights, mem_logits = data[f"logits{i}"], data[f"weights{i}"], data[f"mem_logits{i}"]
+        predicted, mem_predicted, target = logits.argmax(1), mem_logits.argmax(1), data[f"target{i}"]
+        tops = top_items(weights, predicted, mem_predicted, target)
+        right.append(tops.right)
+        agrees.append(tops.agrees)
+        votes.append((majority_vote(weights, mem_predicted, meta["c"]) == target).numpy())
+        label_votes.append((majority_vote(weights, data[f"mem_labels{i}"], meta["c"]) == target).numpy())
+        order = data[f"order{i}"]
+        chosen, found = closest_example(order, predicted, mem_predicted)
+        np.testing.assert_array_equal(chosen, content[f"ebe_index{i}"])
+        np.testing.assert_array_equal(found, ~content[f"cf_mask{i}"].astype(bool).all(1))
+        np.testing.assert_array_equal(mem_predicted[order] != predicted[:, None], content[f"cf_mask{i}"].astype(bool))
+        close(input_non_representativeness(logits, mem_logits[chosen]).mean(), content[f"input_nonrep{i}"], 1e-5)
+        close(
+            prediction_non_representativeness(logits, mem_logits[chosen]).mean(), content[f"prediction_nonrep{i}"], 1e-5
+        )
+    every = TopItems(np.concatenate(right), np.concatenate(agrees))
+    for key, share in (
+        ("explanation_accuracy", every.explanation_accuracy),
+        ("counterfactual_accuracy", every.counterfactual_accuracy),
+        ("example_accuracy", every.example_accuracy),
+        ("model_accuracy", every.right.mean()),
+        ("eval_accuracy", every.right.mean()),
+        ("majority_vote_predictions", np.concatenate(votes).mean()),
+        ("majority_vote_labels", np.concatenate(label_votes).mean()),
+    ):
+        close(np.float64(100 * share), content[key], 1e-4, what=key)
+    losses = [F.cross_entropy(data[f"logits{i}"], data[f"target{i}"]).item() for i in range(meta["batches"])]
+    close(np.float64(sum(losses)), content["eval_loss_sum"], 1e-5, what="eval_loss_sum")
+
+
 LAYER_KEYS = ("meta", "x", "mem", "target", "weights", "memory_vector", "out", "loss", "grad.x", "grad.mem")
 FAMILIES = [
     ("splits_", ("bal_labels", "bal_weights"), check_splits),
+    ("metrics_", ("meta", "logits0", "weights0", "mem_logits0", "explanation_accuracy"), check_metrics),
+    ("encoders_", ("meta", "x_first8"), check_encoders),
     ("sparsemax", ("z0", "p0", "gout0", "gin0"), check_sparsemax),
     *((prefix, LAYER_KEYS, check_layer) for prefix in ("layer_", "v106_", "v110_", "wrapper_")),
 ]

@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 TORCHVISION = "lookalike.backbones.torchvision_nets"
+CIFAR = "lookalike.backbones.cifar_nets"
 BACKBONES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "small_cnn": ("lookalike.backbones.small_cnn", "SmallCNN", {}),
     "cifar_resnet18": ("lookalike.backbones.resnet_cifar", "CifarResNet18", {}),
+    "cifar_resnet18_post": (CIFAR, "CifarResNet", {}),  # activations after the sums
+    "cifar_mobilenet_v2": (CIFAR, "CifarMobileNetV2", {}),
+    "cifar_efficientnet_b0": (CIFAR, "CifarEfficientNetB0", {}),
+    "cifar_densenet": (CIFAR, "CifarDenseNet", {}),
+    "cifar_googlenet": (CIFAR, "CifarGoogLeNet", {}),
+    "cifar_shufflenet_v2_half": (CIFAR, "CifarShuffleNetV2", {}),
+    "cifar_shufflenet_v2": (CIFAR, "CifarShuffleNetV2", {"widths": (116, 232, 464)}),
+    "wide_resnet_28_10": (CIFAR, "WideResNet", {"width": 10}),
+    "wide_resnet_28_2": (CIFAR, "WideResNet", {"width": 2}),
     "resnet18": (TORCHVISION, "TorchvisionResNet", {"name": "resnet18"}),
     "resnet50": (TORCHVISION, "TorchvisionResNet", {"name": "resnet50"}),
     "densenet121": (TORCHVISION, "TorchvisionDenseNet", {"name": "densenet121"}),

@@ -56,7 +56,7 @@ def prepare_data(settings: DataSettings, folder: Path) -> str:
         LookalikeError: the source does not hold what the registry says, or an image cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):  # two studies may ask at once
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # two studies may ask at once
         return _prepare(settings, folder)
 
 

@@ -106,11 +106,11 @@ class _MemoryLayer(nn.Module):
     def _checked(self, rows: Tensor, what: str) -> Tensor:
         if rows.ndim != 2 or rows.shape[1] != self.encoder_output_dim:
             raise ValueError(
-                f"{what} have shape {tuple(rows.shape)}; this layer takes (rows, {self.encoder_output_dim})."
+                f"{what} of shape {tuple(rows.shape)}: this layer takes (rows, {self.encoder_output_dim})."
             )
         # A training on a GPU would wait for the answer; there the loss tells.
         if (rows.device.type == "cpu" or not self.training) and not bool(torch.isfinite(rows).all()):
-            raise ValueError(f"{what} hold features that are not finite; look at the encoder and its input.")
+            raise ValueError(f"{what} with features that are not finite: look at the encoder and its input.")
         return rows
 
     def _first_layer(self) -> nn.Linear | None:

@@ -1,0 +1,97 @@
+"""How good Memory Wrap's explanations are: measures of the Applied Intelligence paper, all queries at once.
+
+Every measure takes the content weights (B, M) of queries, and what the model says of queries and of memory images, each
+memory image taken as a query with a second memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TopItems:
+    """Of each query, whether the model is right, and whether the heaviest memory image is of the predicted class.
+
+    Attributes:
+        right: (B,) bool.
+        agrees: (B,) bool.
+    """
+
+    right: np.ndarray
+    agrees: np.ndarray
+
+    @property
+    def explanation_accuracy(self) -> float:
+        """Share of queries whose heaviest memory image gets the same prediction."""
+        return float(self.agrees.mean())
+
+    @property
+    def example_accuracy(self) -> float:
+        """Share of right predictions among those queries; not a number where there is none."""
+        return _share(self.right[self.agrees])
+
+    @property
+    def counterfactual_accuracy(self) -> float:
+        """Share of right predictions among the other queries; not a number where there is none."""
+        return _share(self.right[~self.agrees])
+
+
+def _share(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def top_items(weights: Tensor, predicted: Tensor, memory_predicted: Tensor, labels: Tensor) -> TopItems:
+    """Compare each query with its heaviest memory image.
+
+    Args:
+        weights: (B, M).
+        predicted: (B,) classes of the queries.
+        memory_predicted: (M,) classes of the memory images.
+        labels: (B,) of the queries.
+    """
+    agrees = memory_predicted[weights.argmax(1)] == predicted
+    return TopItems((predicted == labels).cpu().numpy(), agrees.cpu().numpy())
+
+
+def majority_vote(weights: Tensor, memory_classes: Tensor, n_classes: int) -> Tensor:
+    """(B,) the class that most of the used memory images have, each counting once; the lowest class wins a tie.
+
+    Args:
+        weights: (B, M).
+        memory_classes: (M,) predicted or true classes.
+        n_classes: C.
+    """
+    votes = (weights > 0).double() @ F.one_hot(memory_classes, n_classes).double()  # (B, C)
+    return votes.argmax(1)
+
+
+def closest_example(order: Tensor, predicted: Tensor, memory_predicted: Tensor) -> tuple[Tensor, Tensor]:
+    """The best-ranked memory image of the predicted class.
+
+    Args:
+        order: (B, M) memory rows, the best first.
+        predicted: (B,) classes of the queries.
+        memory_predicted: (M,) classes of the memory images.
+
+    Returns:
+        (B,) memory rows, and (B,) whether there was one; the best-ranked of all stands in where there was none.
+    """
+    agrees = memory_predicted[order] == predicted[:, None]  # (B, M)
+    first = agrees.to(torch.uint8).argmax(1, keepdim=True)
+    return order.gather(1, first)[:, 0], agrees.any(1)
+
+
+def input_non_representativeness(logits: Tensor, example_logits: Tensor) -> Tensor:
+    """(B,) mean absolute difference of the logits (B, C) of queries and of their examples; lower is better."""
+    return (example_logits - logits).abs().mean(1)
+
+
+def prediction_non_representativeness(logits: Tensor, example_logits: Tensor) -> Tensor:
+    """(B,) cross-entropy of the examples' logits (B, C) against the queries' predicted classes; lower is better."""
+    return F.cross_entropy(example_logits, logits.argmax(1), reduction="none")
