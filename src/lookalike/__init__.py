@@ -8,11 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lookalike.methods.memory_wrap.layer import BaselineMemory, MemoryWrapLayer
     from lookalike.methods.nw.head import NWHead
 
 __version__ = "0.1.0"
-__all__ = ["NWHead", "__version__"]
-_HEADS = {"NWHead": "lookalike.methods.nw.head"}
+__all__ = ["BaselineMemory", "MemoryWrapLayer", "NWHead", "__version__"]
+_HEADS = {
+    "BaselineMemory": "lookalike.methods.memory_wrap.layer",
+    "MemoryWrapLayer": "lookalike.methods.memory_wrap.layer",
+    "NWHead": "lookalike.methods.nw.head",
+}
 
 
 def __getattr__(name: str) -> Any:

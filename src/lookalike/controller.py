@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -94,6 +95,12 @@ def take_control(plan: Plan, executor: Any) -> int:
     executor.workflow.executor_settings.status_command = "sacct" if _accounts() else "squeue"
     threading.Thread(target=_watch_waiting_jobs, args=(plan,), daemon=True).start()
     return cancelled
+
+
+def wrap_slurm_commands(folder: Path) -> None:
+    """Put wrappers of SLURM's commands first in PATH, for the executor plugin too, where there is a SLURM."""
+    if shutil.which("squeue"):
+        os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
 
 
 def whose(plan: Plan) -> str:

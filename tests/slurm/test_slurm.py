@@ -210,6 +210,11 @@ def test_memory_is_doubled_once_and_a_failure_is_named(cluster: Cluster) -> None
     folder = cluster.folder / "results" / "failing" / "digits"
     assert (folder / "fc/60/seed0/eval/linear@test/predictions.parquet").exists()
     assert not (folder / "bad/60/seed0/model.safetensors").exists()
+    # What the good run made with twice the memory has the bytes that it has here.
+    cluster.tables_from_here({**STUDY, "name": "failing", "models": {"fc": STUDY["models"]["fc"]}})
+    here = cluster.folder.parent / f"{cluster.folder.name}-here-failing" / "results" / "failing" / "digits"
+    for name in ("model.safetensors", "eval/linear@test/predictions.parquet"):
+        assert (folder / "fc/60/seed0" / name).read_bytes() == (here / "fc/60/seed0" / name).read_bytes()
     (line,) = set(re.findall(r"^failed: .*bad.*$", said, re.MULTILINE))
     assert re.fullmatch(
         r"failed: train digits/bad/60/seed0: the loss of digits/bad/60/seed0 is not finite at step \d+ .*"

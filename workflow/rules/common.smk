@@ -2,7 +2,6 @@
 import gc
 import json
 import os
-import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -41,11 +40,7 @@ if workflow.is_main_process:
     except LookalikeError as error:
         sys.exit(f"error: {error}")  # a WorkflowError would add the lines of this file
     if INSIDE not in os.environ:
-        # What wraps SLURM's commands; they must stand first for the executor plugin too.
-        if shutil.which("squeue"):
-            os.environ["PATH"] = (
-                f"{workflow.basedir}/profiles/slurm/bin:{os.environ['PATH']}"
-            )
+        controller.wrap_slurm_commands(Path(workflow.basedir) / "profiles/slurm/bin")
         if other := controller.whose(PLAN):
             print(f"study {PLAN.study} is being made by {other}", file=sys.stderr)
         else:
