@@ -26,7 +26,7 @@ class Job:
         folder: holds logs/ and benchmarks/.
         label: their name there.
         run: whose it is; None for the study's own.
-        command: the words after `lookalike` that do it again by hand.
+        command: the words after `lookalike` that do it again by hand; of a run's jobs only.
     """
 
     stage: str
@@ -57,18 +57,7 @@ def list_jobs(plan: Plan) -> list[Job]:
             made.append(Job("fetch_data", source, folder / RECORD, folder, "fetch_data"))
     for folder in dict.fromkeys(map(plan.data_folder, plan.datasets)):
         made.append(Job("prepare_data", folder.name, folder / "manifest.json", folder, "prepare_data"))
-    packed = [
-        Job(
-            "run_pack",
-            pack.name,
-            pack.path,
-            plan.folder,
-            f"run_pack-{pack.name}",
-            None,
-            f"run-pack {plan.path} {pack.name}",
-        )
-        for pack in packs(plan)
-    ]
+    packed = [Job("run_pack", pack.name, pack.path, plan.folder, f"run_pack-{pack.name}") for pack in packs(plan)]
     made += packed or run_jobs(plan, plan.runs())
     made.append(
         Job("collect_metrics", plan.study, plan.folder / "tables" / "metrics.csv", plan.folder, "collect_metrics")

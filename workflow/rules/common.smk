@@ -116,7 +116,7 @@ wildcard_constraints:
     pack=r"[a-z0-9_-]+",
 
 
-def made_of(folder):
+def prepared_from(folder):
     """What a prepared data set was made of; nothing where it is not there."""
     path = folder / "made_of.txt"
     return path.read_text() if path.exists() else None
@@ -127,7 +127,7 @@ PREPARED = {settings.prepared: settings for settings in ENTRIES.values()}
 # What each folder would be made of now, and whether that is what it was made of.
 VERSIONS = {folder: prepared_version(PREPARED[folder]) for folder in PREPARED}
 UNCHANGED = {
-    folder: made_of(PLAN.root / "data" / folder) == VERSIONS[folder]
+    folder: prepared_from(PLAN.root / "data" / folder) == VERSIONS[folder]
     for folder in PREPARED
 }
 

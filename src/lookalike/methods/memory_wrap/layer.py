@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -77,15 +77,23 @@ class Memory:
 class _MemoryLayer(nn.Module):
     """What both layers share: content weights, checks, older state dicts."""
 
-    classifier: nn.Module
+    PARTS: ClassVar[int]  # vectors that the classifier sees side by side
 
-    def __init__(self, encoder_output_dim: int, distance: str) -> None:
+    def __init__(
+        self,
+        encoder_output_dim: int,
+        output_dim: int,
+        classifier: nn.Module | None = None,
+        distance: str = "cosine",
+    ) -> None:
         super().__init__()
         if distance not in DISTANCES:
             raise ValueError(f"distance is {distance!r}; there are {', '.join(DISTANCES)}.")
         self.encoder_output_dim = encoder_output_dim
         self.distance = distance
         self.read_head: nn.Linear | None = None  # of library 1.1.0 and 1.1.1; comes with their state dicts only
+        width = self.PARTS * encoder_output_dim
+        self.classifier = MLP(width, 2 * width, output_dim) if classifier is None else classifier
         self.register_load_state_dict_pre_hook(_rename_old_keys)
 
     def content_weights(self, encoder_output: Tensor, memory_set: Tensor) -> Tensor:
@@ -130,16 +138,7 @@ class MemoryWrapLayer(_MemoryLayer):
         ValueError: an unknown distance.
     """
 
-    def __init__(
-        self,
-        encoder_output_dim: int,
-        output_dim: int,
-        classifier: nn.Module | None = None,
-        distance: str = "cosine",
-    ) -> None:
-        super().__init__(encoder_output_dim, distance)
-        width = 2 * encoder_output_dim
-        self.classifier = MLP(width, 2 * width, output_dim) if classifier is None else classifier
+    PARTS = 2
 
     def remember(self, memory_set: Tensor) -> Memory:
         """Prepare a memory (M, D) once; `forward` takes it in place of the features."""
@@ -194,16 +193,7 @@ class BaselineMemory(_MemoryLayer):
         ValueError: an unknown distance.
     """
 
-    def __init__(
-        self,
-        encoder_output_dim: int,
-        output_dim: int,
-        classifier: nn.Module | None = None,
-        distance: str = "cosine",
-    ) -> None:
-        super().__init__(encoder_output_dim, distance)
-        width = encoder_output_dim
-        self.classifier = MLP(width, 2 * width, output_dim) if classifier is None else classifier
+    PARTS = 1
 
     def remember(self, memory_set: Tensor) -> Memory:
         """Prepare a memory (M, D) once; `forward` takes it in place of the features."""
