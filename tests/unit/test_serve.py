@@ -2,8 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +132,33 @@ def test_many_clients_start_one_server(place: Workplace) -> None:
         codes = list(pool.map(lambda _: place.run(CLIENT, "data", "verify", "digits").returncode, range(12)))
     assert codes == [0] * 12
     assert len(place.servers()) == 1
+
+
+def test_a_server_that_dies_before_it_takes_the_job(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is being killed still accepts connections until the kernel has freed its memory."""
+    for server in place.servers():
+        os.kill(server, signal.SIGKILL)
+    wait_for(lambda: not place.servers())
+    monkeypatch.setattr(tempfile, "tempdir", str(place.sockets))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    path = client_module.socket_path()
+    Path(path).unlink(missing_ok=True)
+    taken = []
+
+    def die(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        taken.append(connection.recv(1))
+        listener.close()
+        connection.close()
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen()
+        dying = threading.Thread(target=die, args=(listener,))
+        dying.start()
+        done = place.run(CLIENT, "data", "verify", "digits")
+        dying.join()
+    assert (taken, done.returncode, done.stderr) == ([b"\0"], 0, "")
 
 
 def start_training(place: Workplace) -> subprocess.Popen[bytes]:

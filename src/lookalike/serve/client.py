@@ -132,11 +132,26 @@ def exactly(connection: socket.socket, count: int) -> bytes:
     return content
 
 
-def serve_by(connection: socket.socket, arguments: list[str]) -> int:
-    """Run the command in a child of the server; its signals are ours, its exit status is returned."""
+def start_job(path: str, arguments: list[str]) -> tuple[socket.socket, int]:
+    """The connection to the server that runs the command in a child, and this child's number.
+
+    Raises:
+        OSError: no server took the job.
+    """
     request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
-    send(connection, request, (0, 1, 2))
-    child = int(receive(connection)["pid"])  # type: ignore[index]
+    for _ in range(2):
+        connection = connect(path)
+        try:
+            send(connection, request, (0, 1, 2))
+            return connection, int(receive(connection)["pid"])  # type: ignore[index]
+        except (OSError, EOFError):
+            # A process that is being killed still accepts connections for a while: no child, so nothing has run.
+            connection.close()
+    raise OSError("the server does not take the job")
+
+
+def wait_for_job(connection: socket.socket, child: int) -> int:
+    """Its exit status; signals to this process go to the child."""
     for number in FORWARDED:
         signal.signal(number, lambda number, frame: os.killpg(child, number))
     try:
@@ -150,12 +165,12 @@ def main() -> int:
     """Ask the server, or run the command as it is."""
     arguments = sys.argv[1:]
     try:
-        connection = connect(socket_path())
+        connection, child = start_job(socket_path(), arguments)
     except OSError:
         os.environ["PYTHONPATH"] = os.path.dirname(PACKAGE)
         os.execv(sys.executable, [sys.executable, "-m", "lookalike", *arguments])  # noqa: S606
     with connection:
-        return serve_by(connection, arguments)
+        return wait_for_job(connection, child)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import struct
 import sys
 import time
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from lookalike.serve.client import exactly, send
 
@@ -90,9 +90,9 @@ class Server:
         except (OSError, ValueError, EOFError):
             client.close()
             return
-        child = os.fork()
+        server, child = os.getpid(), os.fork()
         if child == 0:
-            self.become_job(client, request, descriptors)
+            self.become_job(server, client, request, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         self.jobs[child] = client
@@ -100,12 +100,16 @@ class Server:
             send(client, {"pid": child})
         self.selector.register(client, selectors.EVENT_READ, child)
 
-    def become_job(self, client: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
+    def become_job(
+        self, server: int, client: socket.socket, request: dict[str, Any], descriptors: list[int]
+    ) -> NoReturn:
         """Run the command in this forked process; never returns."""
         status = 1
         try:
             os.setsid()  # its own group: a signal reaches what the job starts, and nothing else
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != server:
+                os._exit(1)  # it was killed before the kernel knew; the client asks another
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self.selector.close()
