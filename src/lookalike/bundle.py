@@ -134,7 +134,7 @@ def rebuild(plan: Plan) -> list[str]:
     tables = plan.folder / "tables"
     before = {file.name: file.read_bytes() for file in tables.glob("*.csv")}
     collect_metrics(plan)
-    for name in table_names():
+    for name in table_names(plan):
         draw_table(plan, name)
     remarks = [f"table {name} came out otherwise" for name in before if (tables / name).read_bytes() != before[name]]
     shown = shown_explanations(plan)

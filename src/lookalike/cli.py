@@ -145,6 +145,17 @@ def explain(plan: PlanFile, runs: Runs, modes: Modes, split: Split = "test") -> 
     _each_mode("explain", explain_run, plan, runs, modes, split)
 
 
+@app.command()
+def score_counterfactuals(plan: PlanFile, runs: Runs, split: Split = "test") -> None:
+    """Score counterfactual images by autoencoders, beside a prototype-guided search."""
+    from lookalike.explanation.counterfactuals import score_counterfactuals as score
+
+    known, work = read_plan(plan), Work("score_counterfactuals")
+    for run in map(known.run, runs):
+        work.do(run.id, run.log(f"score_counterfactuals-{split}"), lambda run=run: score(run, split))  # type: ignore[misc]
+    work.end()
+
+
 def _each_mode(
     stage: str, action: Callable[[RunSpec, str, str], None], plan: Path, runs: list[str], modes: list[str], split: str
 ) -> None:
@@ -205,7 +216,7 @@ def draw_figure(plan: PlanFile, names: Annotated[list[str], typer.Argument(help=
 def _each_name(stage: str, draw: Callable[[Plan, str], None], plan: Path, names: list[str]) -> None:
     known, work = read_plan(plan), Work(stage)
     for name in names:
-        there = table_names() if stage == "draw_table" else figure_names(known)
+        there = table_names(known) if stage == "draw_table" else figure_names(known)
         if name not in there:
             raise LookalikeError(
                 f"{known.study} has no {stage.removeprefix('draw_')} {name!r}; there are {', '.join(there)}."

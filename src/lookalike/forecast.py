@@ -171,8 +171,8 @@ def show_plan(study: Path, plan: Plan) -> None:
     stages = read_stages(study, plan)
     runs = list(plan.runs())
     console.print(
-        f"[bold]{plan.study}[/bold]: {len(runs)} runs = {len(plan.datasets)} data sets x {len(plan.models)} models "
-        f"x {len(plan.sizes)} sizes x {len(plan.seeds)} seeds; {len(list(plan.evaluations()))} evaluations"
+        f"[bold]{plan.study}[/bold]: {len(runs)} runs of {len(plan.models)} models on {len(plan.datasets)} data sets "
+        f"at {len(plan.sizes)} sizes, {len(plan.seeds)} seeds each; {len(list(plan.evaluations()))} evaluations"
     )
     table = Table("stage", "jobs", "done", "due", "expected", "why", box=None, header_style="bold")
     for name, stage in stages.items():

@@ -62,7 +62,7 @@ def list_jobs(plan: Plan) -> list[Job]:
     made.append(
         Job("collect_metrics", plan.study, plan.folder / "tables" / "metrics.csv", plan.folder, "collect_metrics")
     )
-    for name in table_names():
+    for name in table_names(plan):
         made.append(Job("draw_table", name, table_paths(plan, name)[0], plan.folder, f"draw_table-{name}"))
     for name in figure_names(plan):
         made.append(Job("draw_figure", name, figure_paths(plan, name)[0], plan.folder, f"draw_figure-{name}"))
@@ -97,6 +97,10 @@ def run_jobs(plan: Plan, runs: Iterable[RunSpec]) -> Iterator[Job]:
         if e.run in wanted:
             words = f"explain --mode {e.mode} --set {e.split}"
             yield job("explain", e.run, e.run.explanations(e.mode, e.split), words, f"{e.mode}@{e.split}")
+    for run, split in plan.counterfactuals():
+        if run in wanted:
+            output = run.counterfactuals(split)
+            yield job("score_counterfactuals", run, output, f"score-counterfactuals --set {split}", split)
 
 
 def study_sources(plan: Plan) -> list[str]:

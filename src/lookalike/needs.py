@@ -10,9 +10,9 @@ from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import DataSettings, entry_settings, prepared_bytes
 from lookalike.plan import Plan
 
-ON_GPU = ("train", "make_patch", "precompute_support", "run_pack")
+ON_GPU = ("train", "make_patch", "precompute_support", "score_counterfactuals", "run_pack")
 RUNS_AT_ONCE = 4  # of a pack, unless the profile gives it other threads
-LONG = ("train", "make_patch", "run_pack")
+LONG = ("train", "make_patch", "score_counterfactuals", "run_pack")
 
 
 def job_needs(

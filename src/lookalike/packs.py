@@ -56,6 +56,7 @@ class Pack:
             for mode in run.settings["modes"]
             for split in plan.evaluation_sets
         ]
+        files += [run.counterfactuals(split) for run, split in plan.counterfactuals() if run in wanted]
         files += [e.run.explanations(e.mode, e.split) for e in shown_explanations(plan).values() if e.run in wanted]
         return files
 
@@ -68,13 +69,14 @@ def packs(plan: Plan) -> Iterator[Pack]:
         for models in _families(plan):
             seeds = max(1, plan.runs_per_job // len(models))
             for size in plan.sizes:
-                for start in range(0, len(plan.seeds), seeds):
+                here = [model for model in models if plan.has_cell(dataset, model, size)]
+                for start in range(0, len(plan.seeds) if here else 0, seeds):
                     runs = (
                         RunSpec(plan, dataset, model, size, seed)
                         for seed in plan.seeds[start : start + seeds]
-                        for model in models
+                        for model in here
                     )
-                    yield Pack(f"{dataset}-{models[0]}-{size}-{start // seeds}", tuple(runs))
+                    yield Pack(f"{dataset}-{here[0]}-{size}-{start // seeds}", tuple(runs))
 
 
 def _families(plan: Plan) -> list[list[str]]:

@@ -11,7 +11,8 @@ from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json, write_json
 from lookalike.seeds import derive_seed
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
+PLACE_KEYS = ("datasets", "sizes")  # settings that say where a model runs, not how
 INFERENCE_KEYS = ("modes", "explain", "inference")  # settings that training does not read
 
 
@@ -47,19 +48,24 @@ class RunSpec:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The model entry of the study, all defaults filled in."""
-        settings: dict[str, Any] = self.plan.models[self.model]
-        return settings
+        """The model entry of the study, all defaults filled in, the training as it is on this data set."""
+        entry: dict[str, Any] = self.plan.models[self.model]
+        different = entry.get("training", {}).get("by_dataset")
+        if not different:
+            return entry
+        training = {**entry["training"], **different.get(self.dataset, {}), "by_dataset": {}}
+        return {**entry, "training": training}
 
     @property
     def training_settings(self) -> dict[str, Any]:
         """The settings that training reads; a change of any other re-trains nothing."""
-        return {key: value for key, value in self.settings.items() if key not in INFERENCE_KEYS}
+        left_out = (*INFERENCE_KEYS, *PLACE_KEYS)
+        return {key: value for key, value in self.settings.items() if key not in left_out}
 
     @property
     def inference_settings(self) -> dict[str, Any]:
         """What support and inference read besides the weights."""
-        left_out = ("training", "modes", "explain")
+        left_out = ("training", "modes", "explain", *PLACE_KEYS)
         return {key: value for key, value in self.settings.items() if key not in left_out}
 
     @property
@@ -102,6 +108,10 @@ class RunSpec:
     def explanations(self, mode: str, split: str) -> Path:
         """Explanation records."""
         return self.folder / "explain" / f"{mode}@{split}.parquet"
+
+    def counterfactuals(self, split: str) -> Path:
+        """Scores of counterfactual images."""
+        return self.folder / "counterfactuals" / f"{split}.parquet"
 
     def log(self, stage: str) -> Path:
         """The log of a stage."""
@@ -180,11 +190,25 @@ class Plan:
 
     def runs(self, seeds: Sequence[int] | None = None) -> Iterator[RunSpec]:
         """Runs of all seeds or some, in the order of the study."""
+        for dataset, model, size in self.cells():
+            for seed in self.seeds if seeds is None else seeds:
+                yield RunSpec(self, dataset, model, size, seed)
+
+    def cells(self) -> Iterator[tuple[str, str, str]]:
+        """Data set, model and size of every run, in the order of the study."""
         for dataset in self.datasets:
             for model in self.models:
                 for size in self.sizes:
-                    for seed in self.seeds if seeds is None else seeds:
-                        yield RunSpec(self, dataset, model, size, seed)
+                    if self.has_cell(dataset, model, size):
+                        yield dataset, model, size
+
+    def has_cell(self, dataset: str, model: str, size: str) -> bool:
+        """Whether a model runs on a data set at a size."""
+        wanted = self.models[model]["datasets"]
+        limits = (self.models[model]["sizes"], self.datasets[dataset].get("sizes"))
+        return (wanted is None or dataset in wanted) and all(
+            sizes is None or size in map(str, sizes) for sizes in limits
+        )
 
     def evaluations(self) -> Iterator[Evaluation]:
         """All evaluations."""
@@ -200,6 +224,13 @@ class Plan:
                 for split in filter(is_unchanged, self.evaluation_sets):
                     yield Evaluation(run, mode, split)
 
+    def counterfactuals(self) -> Iterator[tuple[RunSpec, str]]:
+        """Runs and evaluation sets whose counterfactual images are scored."""
+        for run in self.runs():
+            if run.settings.get("inference", {}).get("counterfactuals"):
+                for split in filter(is_unchanged, self.evaluation_sets):
+                    yield run, split
+
     def run(self, name: str) -> RunSpec:
         """The run of an id such as `digits/nw/all/seed0`.
 
@@ -211,7 +242,7 @@ class Plan:
             dataset, model, size, seed = parts
             run = RunSpec(self, dataset, model, size, int(seed.removeprefix("seed")))
             known = dataset in self.datasets and model in self.models and size in self.sizes
-            if run.id == name and known and run.seed in self.seeds:
+            if run.id == name and known and run.seed in self.seeds and self.has_cell(dataset, model, size):
                 return run
         raise LookalikeError(f"{self.path} has no run {name!r}; `lookalike plan` lists them.")
 

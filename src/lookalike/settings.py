@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -29,7 +29,7 @@ class TrainingSettings(Settings):
 
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=1)] = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = True
@@ -37,8 +37,10 @@ class TrainingSettings(Settings):
     schedule: Literal["constant", "multistep", "cosine"] = "cosine"
     milestones: tuple[int, ...] = Field((), description="Epochs at which `multistep` multiplies the rate by `gamma`.")
     gamma: Annotated[float, Field(gt=0)] = 0.1
+    final_lr: Annotated[float, Field(ge=0)] = Field(0, description="Where `cosine` ends.")
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     clip_gradient: Annotated[float, Field(gt=0)] | None = Field(None, description="Largest gradient norm.")
+    drop_last: bool = Field(False, description="Leave out the last, smaller batch of an epoch.")
     crop_padding: Annotated[int, Field(ge=0)] = Field(0, description="Random crop after padding by so many pixels.")
     flip: bool = Field(False, description="Random horizontal flip.")
     resized_crop: tuple[Share, Share] | None = Field(
@@ -48,6 +50,21 @@ class TrainingSettings(Settings):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         60, description="Seconds between checkpoints; 0 writes one after every step."
     )
+    by_dataset: dict[str, dict[str, Any]] = Field(
+        default={}, description="What differs on one data set: its name -> keys of `training`."
+    )
+
+    @model_validator(mode="after")
+    def _overrides_fit(self) -> TrainingSettings:
+        common = self.model_dump(exclude={"by_dataset"})
+        for dataset, different in self.by_dataset.items():
+            try:
+                TrainingSettings.model_validate({**common, **different})
+            except ValidationError as error:
+                first = error.errors()[0]
+                key = ".".join(["by_dataset", dataset, *map(str, first["loc"])])
+                raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+        return self
 
     @model_validator(mode="after")
     def _milestones_fit(self) -> TrainingSettings:

@@ -23,6 +23,7 @@ STAGES = {
     "precompute_support": "lookalike.support.precompute",
     "evaluate": "lookalike.evaluation.evaluate",
     "explain": "lookalike.explanation.explain",
+    "score_counterfactuals": "lookalike.explanation.counterfactuals",
     "collect_metrics": "lookalike.evaluation.collect",
     "draw_table": "lookalike.reporting.tables",
     "draw_figure": "lookalike.reporting.figures",

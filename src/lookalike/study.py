@@ -20,7 +20,15 @@ from lookalike.plan import Plan
 from lookalike.settings import JobResources, PatchSettings, Settings
 
 VERSION = 1
-PLACED = ("train", "make_patch", "precompute_support", "evaluate", "explain", "run_pack")  # stages a cluster runs
+PLACED = (  # stages a cluster runs
+    "train",
+    "make_patch",
+    "precompute_support",
+    "evaluate",
+    "explain",
+    "score_counterfactuals",
+    "run_pack",
+)
 RESERVED = ("data", "downloads", "tracking", "benchmarks")
 IMAGE_SETS = [name for name, row in DATA_SETS.items() if row.reader]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -286,6 +294,7 @@ def _check_names(study: Study, source: str) -> None:
                 f"there are {', '.join(trained) or 'none'}. Write\n"
                 + _yaml(("models", name, "backbone_from"), _nearest(wanted, trained) if trained else "fc")
             )
+        _check_places(study, name, source)
         for mode in model.explain:
             if mode not in model.modes:
                 raise LookalikeError(
@@ -323,6 +332,36 @@ def _check_names(study: Study, source: str) -> None:
             raise LookalikeError(f"{source}: {key} names an entry twice: {entries}. Write each once.")
 
 
+def _check_places(study: Study, name: str, source: str) -> None:
+    """A model runs where the study does, and where the model is that it takes its network from."""
+    model = study.models[name]
+    owner = study.models.get(getattr(model, "backbone_from", None) or name, model)
+    for dataset in model.training.by_dataset if hasattr(model, "training") else ():
+        if dataset not in study.datasets:
+            raise LookalikeError(
+                f"{source}: models.{name}.training.by_dataset names {dataset!r}, which is no data set of this study. "
+                "Write\n" + _yaml(("models", name, "training", "by_dataset"), f"{{{next(iter(study.datasets))}: {{}}}}")
+            )
+    for key in ("datasets", "sizes"):
+        there, given = list(getattr(study, key)), getattr(model, key)
+        if given is None:
+            continue
+        for entry in given:
+            if entry not in there:
+                raise LookalikeError(
+                    f"{source}: models.{name}.{key} has {entry!r}, which the study's {key} lack. Write\n"
+                    + _yaml(("models", name, key), f"[{', '.join(map(str, there))}]")
+                )
+    for key in ("datasets", "sizes"):
+        own, needed = getattr(owner, key), getattr(model, key) or tuple(getattr(study, key))
+        missing = [entry for entry in needed if own is not None and entry not in own]
+        if missing:
+            raise LookalikeError(
+                f"{source}: models.{name} takes its network from {model.backbone_from}, which has no run for {key} "
+                f"{missing[0]!r}. Write\n" + _yaml(("models", name, key), f"[{', '.join(map(str, own))}]")
+            )
+
+
 def _check_patch(study: Study, patch: PatchSettings, trained: list[str], source: str) -> None:
     if patch.model not in trained:
         what = "has no gradient to follow" if patch.model in study.models else "is no model of this study"
@@ -330,6 +369,13 @@ def _check_patch(study: Study, patch: PatchSettings, trained: list[str], source:
             f"{source}: patch.model is {patch.model!r}, which {what}. Write\n"
             + _yaml(("patch", "model"), _nearest(patch.model, trained or list(study.models)))
         )
+    for key in ("datasets", "sizes"):
+        if getattr(study.models[patch.model], key) is not None:
+            raise LookalikeError(
+                f"{source}: patch.model is {patch.model}, which does not run on all {key}, but every model is "
+                f"evaluated on its patch. Take models.{patch.model}.{key} out, or write\n"
+                + _yaml(("patch", "model"), "...")
+            )
     for name, settings in study.datasets.items():
         classes = getattr(settings, "classes", DATA_SETS[settings.source].classes)
         if classes and patch.target >= classes:
@@ -343,6 +389,12 @@ def _check_sizes(study: Study, source: str) -> None:
     splits = [evaluation_set(name).split for name in study.evaluation_sets]
     weights: dict[str, Any] = {}
     for name, settings in study.datasets.items():
+        for size in settings.sizes or ():
+            if size not in study.sizes:
+                raise LookalikeError(
+                    f"{source}: datasets.{name}.sizes has {size!r}, which the study's sizes lack. Write\n"
+                    f"  sizes: [{', '.join(map(str, [*study.sizes, size]))}]"
+                )
         chosen = getattr(settings, "duplicate_weights", None)
         if chosen is not None and weights.setdefault(settings.prepared, chosen) != chosen:
             raise LookalikeError(
@@ -368,8 +420,9 @@ def _check_sizes(study: Study, source: str) -> None:
                 f"{source}: datasets.{name}.held_out is {settings.held_out}, but {name} has {training} training "
                 f"images. Write\n" + _yaml(("datasets", name, "held_out"), str(training // 10))
             )
-        for size in study.sizes:
+        for size in settings.sizes or study.sizes:
             if size != "all" and size > left:
                 raise LookalikeError(
-                    f"{source}: sizes has {size}, but {name} has {left} training images. Write\n  sizes: [all]"
+                    f"{source}: sizes has {size}, but {name} has {left} training images. Write\n"
+                    + _yaml(("datasets", name, "sizes"), "[all]")
                 )

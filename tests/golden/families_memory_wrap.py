@@ -11,9 +11,28 @@ from torch import nn
 from lookalike.backbones.build import make_backbone
 from lookalike.data.settings import ArraySettings
 from lookalike.data.subsets import memory_wrap_draw
-from lookalike.methods.memory_wrap.layer import DISTANCES, BaselineMemory, MemoryWrapLayer, new_key
+from lookalike.evaluation.metrics import TopItems
+from lookalike.methods import matching, protonet
+from lookalike.methods.memory_wrap.attribution import complete_attribution, integrated_gradients
+from lookalike.methods.memory_wrap.counterfactuals import (
+    AutoEncoder,
+    closest_prototypes,
+    distance_terms,
+    momentum,
+    plausibility,
+    prototype_loss,
+    search_counterfactuals,
+    shrink,
+    trust_score,
+)
+from lookalike.methods.memory_wrap.layer import (
+    DISTANCES,
+    BaselineMemory,
+    MemoryWrapLayer,
+    cosine_distance,
+    new_key,
+)
 from lookalike.methods.memory_wrap.measures import (
-    TopItems,
     closest_example,
     input_non_representativeness,
     majority_vote,
@@ -195,10 +214,160 @@ def check_metrics(name: str, content: dict[str, np.ndarray]) -> None:
     close(np.float64(sum(losses)), content["eval_loss_sum"], 1e-5, what="eval_loss_sum")
 
 
+class TinyNetwork(nn.Module):
+    """The stored network: one linear layer with ReLU, then Memory Wrap's layer."""
+
+    def __init__(self, data: dict[str, torch.Tensor], prefix: str, kind: type) -> None:
+        super().__init__()
+        state = {key.removeprefix(prefix): value for key, value in data.items() if key.startswith(prefix)}
+        width, pixels = state["enc.weight"].shape
+        self.enc = nn.Linear(pixels, width)
+        self.mw = kind(width, len(state["mw.classifier.fc2.bias"]))
+        self.load_state_dict(state)
+        self.requires_grad_(False)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.enc(images.flatten(1)))
+
+
+def check_ig(name: str, content: dict[str, np.ndarray]) -> None:
+    """Maps with a memory for each point of the path, and with two points' memories joined as the original does."""
+    meta, data = json.loads(str(content["meta"])), tensors(content)
+    network = TinyNetwork(data, "param.", BaselineMemory if name == "ig_base" else MemoryWrapLayer)
+    x, target = data["x"][0], int(data["target"])
+    out, weights = network.mw(network.embed(data["x"]), network.embed(data["mem"]), return_weights=True)
+    close(out, content["out"], 1e-6, 1e-5)
+    close(weights, content["weights"], 1e-6, 1e-5)
+    order = weights[0].argsort(descending=True)[: meta["kept"]]
+    np.testing.assert_array_equal(order, content["kept_order"])
+    kept = data["mem"][order]
+    close(network.mw(network.embed(data["x"]), network.embed(kept)), content["out"], 1e-6, 1e-5, what="out_reduced")
+    baseline = torch.ones(3, 1, 1)
+    found = {
+        shared: integrated_gradients(network.embed, network.mw, x, kept, target, baseline, meta["n_steps"], shared)
+        for shared in (1, 2)
+    }
+    for shared, what in ((1, "stepwise"), (2, "upstream")):
+        for ours, key in ((found[shared].query[None], f"ig_x_{what}"), (found[shared].memory, f"ig_mem_{what}")):
+            close(ours, content[key], 0, 1e-4, what=key)
+    refined = complete_attribution(network.embed, network.mw, x, kept, target, baseline, meta["n_steps"])
+    change = float(content["out"][0, target] - content["out_baseline"][0, target])
+    assert abs(float(refined.query.sum() + refined.memory.sum()) - change) < 0.01 * abs(change)
+
+
+def _part(data: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in data.items() if key.startswith(prefix)}
+
+
+def check_autoencoder(name: str, content: dict[str, np.ndarray]) -> None:
+    meta, data = json.loads(str(content["meta"])), tensors(content)
+    x, made = data["x"], {}
+    for which in ("cf", "orig", "full"):
+        network = AutoEncoder().requires_grad_(False)
+        network.load_state_dict(_part(data, f"ae.{which}."))
+        assert sum(p.numel() for p in network.parameters()) == meta["params_per_ae"]
+        made[which] = network(x)
+        close(made[which], content[f"recon.{which}"], 0, 1e-4, what=which)
+        if which == "full":
+            close(network.encoder(x), content["latent.full"], 0, 1e-4)
+    found = plausibility(x, made["cf"], made["orig"], made["full"])
+    with_original_class = plausibility(x, made["orig"], made["cf"], made["full"]).im2
+    each = torch.stack([found.im1, found.iim1, found.im2, with_original_class], 1)
+    close(each, content["per_image_im1_iim1_im2cf_im2orig"], 0, 1e-4)
+    # The original's scores: one norm for the whole batch.
+    whole = plausibility(*(images.flatten()[None] for images in (x, made["cf"], made["orig"], made["full"])))
+    for ours, key in ((whole.im1, "im1_batch"), (whole.iim1, "iim1_batch"), (whole.im2, "im2_batch_cf")):
+        close(ours[0], content[key], 0, 1e-4, what=key)
+    swapped = plausibility(*(images.flatten()[None] for images in (x, made["orig"], made["cf"], made["full"])))
+    close(swapped.im2[0], content["im2_batch_orig"], 0, 1e-4)
+
+
+def check_fista(name: str, content: dict[str, np.ndarray]) -> None:
+    meta, data = json.loads(str(content["meta"])), tensors(content)
+    low, high = meta["feature_range"]
+    orig, point, before = data["orig"], data["adv_s"], data["adv_prev"]
+    after = shrink(point, orig, low, high, meta["beta"])
+    close(after, content["new_adv"], 0, 1e-4)
+    close(momentum(after, before, meta["global_step"], low, high), content["new_adv_s"], 0, 1e-4)
+    l1, l2 = distance_terms(point, orig)
+    close(l1, content["l1"], 0, 1e-4)
+    close(l2, content["l2"], 0, 1e-4)
+    encoder = AutoEncoder().encoder.requires_grad_(False)
+    encoder.load_state_dict(_part(data, "enc."))
+    codes, prototypes = encoder(point), data["prototypes"]
+    loss = prototype_loss(codes, prototypes[: len(codes)], meta["theta"])
+    close(loss, content["proto_loss_theta100"], 0, 1e-4)
+    for key in (key for key in content if key.startswith("trust_score_")):
+        counterfactual, original = (int(part) for part in key.split("_")[2:])
+        score = trust_score(codes[:1], prototypes[original], prototypes[counterfactual])
+        close(score[0], content[key], 0, 1e-4)
+    for classes, key in ((range(len(prototypes)), "all_classes"), ((1, 3), "classes_1_3")):
+        allowed = torch.zeros(len(codes), len(prototypes), dtype=torch.bool)
+        allowed[:, list(classes)] = True
+        chosen = closest_prototypes(codes, prototypes, allowed, whole_batch=True)
+        close(prototypes[chosen], content[f"closest_prototype_upstream_{key}"], 0, 1e-4, what=key)
+
+
+def check_attack(name: str, content: dict[str, np.ndarray]) -> None:
+    """The whole search; the original's second outer round changes nothing."""
+    meta, data = json.loads(str(content["meta"])), tensors(content)
+    network = TinyNetwork(data, "net.", MemoryWrapLayer)
+    encoder = AutoEncoder().encoder.requires_grad_(False)
+    encoder.load_state_dict(_part(data, "enc."))
+    memory = network.mw.remember(network.embed(data["mem"]))
+
+    def logits(images: torch.Tensor) -> torch.Tensor:
+        return network.mw(network.embed(images), memory)
+
+    np.testing.assert_array_equal(logits(data["x"]).argmax(1), content["orig_pred"])
+    found = search_counterfactuals(
+        lambda images: logits(images).argmax(1),
+        encoder,
+        data["x"],
+        data["orig_pred"],
+        data["proto"],
+        tuple(meta["feature_range"]),
+        meta["max_iterations"],
+        meta["lr0"],
+    )
+    np.testing.assert_array_equal(found.found, content["found"])
+    close(found.images[found.found], content["counterfactual"][content["found"]], 0, 1e-3)
+    close(logits(found.images)[found.found], content["cf_logits"][content["found"]], 0, 1e-3)
+
+
+def check_fewshot(name: str, content: dict[str, np.ndarray]) -> None:
+    meta, data = json.loads(str(content["meta"])), tensors(content)
+    query, support, labels, target = data["query"], data["support"], data["support_labels"], data["target"]
+    prototypes = protonet.class_means(support, labels, meta["c"])
+    close(prototypes, content["prototypes"], 1e-5)
+    close(cosine_distance(query, prototypes), content["proto_distance"], 1e-5)
+    close(protonet.prototype_log_probs(query, prototypes), content["proto_log_prob"], 1e-5)
+    context = matching.ContextEmbedding(meta["d"]).requires_grad_(False)
+    context.memory_lstm.load_state_dict(_part(data, "g.lstm."))
+    context.query_cell.load_state_dict(_part(data, "f.lstm_cell."))
+    embedded = context.memory(support)
+    close(embedded, content["match_support"], 1e-5)
+    queries = context.queries(query, embedded, meta["unrolling_steps"])
+    close(queries, content["match_query"], 1e-5)
+    weights = matching.attention(queries, embedded)
+    close(weights, content["match_attention"], 1e-5)
+    mixture = matching.label_mixture(weights, labels, meta["c"])
+    close(mixture, content["match_prob"], 1e-5)
+    logs = mixture.clamp(matching.SMALLEST, 1 - matching.SMALLEST).log()
+    close(logs, content["match_log"], 1e-5)
+    close(F.nll_loss(logs, target), content["match_loss_nll"], 1e-5)
+    close(F.cross_entropy(logs, target), content["match_loss_upstream_double_logsoftmax"], 1e-5)
+
+
 LAYER_KEYS = ("meta", "x", "mem", "target", "weights", "memory_vector", "out", "loss", "grad.x", "grad.mem")
 FAMILIES = [
     ("splits_", ("bal_labels", "bal_weights"), check_splits),
     ("metrics_", ("meta", "logits0", "weights0", "mem_logits0", "explanation_accuracy"), check_metrics),
+    ("ig_", ("meta", "x", "mem", "ig_x_stepwise", "ig_x_upstream", "out_baseline"), check_ig),
+    ("autoencoder_", ("meta", "x", "recon.cf", "im1_batch"), check_autoencoder),
+    ("fista_", ("meta", "orig", "adv_s", "new_adv", "prototypes"), check_fista),
+    ("attack_", ("meta", "x", "mem", "proto", "counterfactual", "found"), check_attack),
+    ("fewshot_", ("meta", "query", "support", "match_log"), check_fewshot),
     ("encoders_", ("meta", "x_first8"), check_encoders),
     ("sparsemax", ("z0", "p0", "gout0", "gin0"), check_sparsemax),
     *((prefix, LAYER_KEYS, check_layer) for prefix in ("layer_", "v106_", "v110_", "wrapper_")),

@@ -470,7 +470,7 @@ def finished(tiny: Plan) -> Plan:
     evaluate(run, "full", "test")
     explain(run, "full", "test")
     collect_metrics(plan)
-    for name in table_names():
+    for name in table_names(plan):
         draw_table(plan, name)
     for name in figure_names(plan):
         draw_figure(plan, name)

@@ -300,7 +300,14 @@ def pack_version(wildcards):
     """All that makes any file of a pack's runs out of date."""
     runs = PACKS[wildcards.pack].runs
     models = {run.model: PLAN.models[run.model] for run in runs}
-    stages = ("train", "make_patch", "precompute_support", "evaluate", "explain")
+    stages = (
+        "train",
+        "make_patch",
+        "precompute_support",
+        "evaluate",
+        "explain",
+        "score_counterfactuals",
+    )
     code = [
         stage_code(stage, settings) for settings in models.values() for stage in stages
     ]
@@ -323,6 +330,13 @@ def predictions():
     if PACKS:
         return [str(pack.path) for pack in PACKS.values()]
     return [str(e.run.predictions(e.mode, e.split)) for e in PLAN.evaluations()]
+
+
+def counterfactual_files():
+    """All scores of counterfactuals of the study, or the packs that make them."""
+    if PACKS:
+        return predictions()
+    return [str(run.counterfactuals(split)) for run, split in PLAN.counterfactuals()]
 
 
 def histories():
@@ -351,7 +365,7 @@ def explanation_of(wildcards):
 
 def table_files():
     """All files of all tables."""
-    return [str(path) for name in table_names() for path in table_paths(PLAN, name)]
+    return [str(path) for name in table_names(PLAN) for path in table_paths(PLAN, name)]
 
 
 def figure_files():

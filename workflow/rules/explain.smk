@@ -25,3 +25,33 @@ rule explain:
         "lookalike explain {params.plan}"
         " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
         " --mode {wildcards.mode} --set {wildcards.split}"
+
+
+rule score_counterfactuals:
+    input:
+        data=manifest_of,
+        clean=clean_of,
+        weights=weights_of,
+        pretrained=pretrained_of,
+        support="<run>/support/support.safetensors",
+        queries="<run>/support/queries@{split}.safetensors",
+    output:
+        "<run>/counterfactuals/{split}.parquet",
+    log:
+        "<run>/logs/score_counterfactuals-{split}.log",
+    benchmark:
+        "<run>/benchmarks/score_counterfactuals-{split}.tsv"
+    threads: PLAN.threads
+    resources:
+        mem_mb=needs("score_counterfactuals", "mem_mb"),
+        runtime=needs("score_counterfactuals", "runtime"),
+        gpu=needs("score_counterfactuals", "gpu"),
+    params:
+        plan=str(PLAN.path),
+        made_of=made_of("score_counterfactuals"),
+    message:
+        "Score counterfactuals of {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"
+    shell:
+        "lookalike score-counterfactuals {params.plan}"
+        " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
+        " --set {wildcards.split}"

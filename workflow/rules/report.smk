@@ -102,6 +102,106 @@ rule table_comparison:
         "lookalike draw-table {params.plan} comparison"
 
 
+rule table_size:
+    input:
+        "<study>/tables/metrics.csv",
+    output:
+        csv="<study>/tables/size.csv",
+        tex="<study>/tables/size.tex",
+        md=report(
+            "<study>/tables/size.md",
+            category="Tables",
+            labels={"table": "accuracy by number of training images"},
+        ),
+    log:
+        "<study>/logs/draw_table-size.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-size.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_table"),
+    message:
+        "Table: accuracy by number of training images"
+    shell:
+        "lookalike draw-table {params.plan} size"
+
+
+rule table_explanations:
+    input:
+        "<study>/tables/metrics.csv",
+    output:
+        csv="<study>/tables/explanations.csv",
+        tex="<study>/tables/explanations.tex",
+        md=report(
+            "<study>/tables/explanations.md",
+            category="Tables",
+            labels={"table": "explanation accuracy of memories"},
+        ),
+    log:
+        "<study>/logs/draw_table-explanations.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-explanations.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_table"),
+    message:
+        "Table: explanation accuracy of memories"
+    shell:
+        "lookalike draw-table {params.plan} explanations"
+
+
+rule table_non_representativeness:
+    input:
+        "<study>/tables/metrics.csv",
+    output:
+        csv="<study>/tables/non_representativeness.csv",
+        tex="<study>/tables/non_representativeness.tex",
+        md=report(
+            "<study>/tables/non_representativeness.md",
+            category="Tables",
+            labels={"table": "non-representativeness of examples"},
+        ),
+    log:
+        "<study>/logs/draw_table-non_representativeness.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-non_representativeness.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_table"),
+    message:
+        "Table: non-representativeness of examples"
+    shell:
+        "lookalike draw-table {params.plan} non_representativeness"
+
+
+rule table_counterfactuals:
+    input:
+        counterfactual_files(),
+    output:
+        csv="<study>/tables/counterfactuals.csv",
+        tex="<study>/tables/counterfactuals.tex",
+        md=report(
+            "<study>/tables/counterfactuals.md",
+            category="Tables",
+            labels={"table": "plausibility of counterfactuals"},
+        ),
+    log:
+        "<study>/logs/draw_table-counterfactuals.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-counterfactuals.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_table"),
+    message:
+        "Table: plausibility of counterfactuals"
+    shell:
+        "lookalike draw-table {params.plan} counterfactuals"
+
+
 rule figure_accuracy:
     input:
         "<study>/tables/metrics.csv",
@@ -177,6 +277,31 @@ rule figure_learning_curves:
         "lookalike draw-figure {params.plan} learning_curves"
 
 
+rule figure_size:
+    input:
+        "<study>/tables/metrics.csv",
+    output:
+        svg=report(
+            "<study>/figures/size.svg",
+            category="Figures",
+            labels={"figure": "accuracy by number of training images"},
+        ),
+        pdf="<study>/figures/size.pdf",
+        png="<study>/figures/size.png",
+    log:
+        "<study>/logs/draw_figure-size.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-size.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_figure"),
+    message:
+        "Figure: accuracy by number of training images"
+    shell:
+        "lookalike draw-figure {params.plan} size"
+
+
 rule figure_weights:
     input:
         explanation_of,
@@ -229,6 +354,56 @@ rule figure_influence:
         "lookalike draw-figure {params.plan} influence-{wildcards.explanation}"
 
 
+rule figure_memory:
+    input:
+        explanation_of,
+    output:
+        svg=report(
+            "<study>/figures/memory-{explanation}.svg",
+            category="Figures",
+            labels={"figure": "memory images used, {explanation}"},
+        ),
+        pdf="<study>/figures/memory-{explanation}.pdf",
+        png="<study>/figures/memory-{explanation}.png",
+    log:
+        "<study>/logs/draw_figure-memory-{explanation}.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-memory-{explanation}.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_figure"),
+    message:
+        "Figure: memory images used, {wildcards.explanation}"
+    shell:
+        "lookalike draw-figure {params.plan} memory-{wildcards.explanation}"
+
+
+rule figure_heat_maps:
+    input:
+        explanation_of,
+    output:
+        svg=report(
+            "<study>/figures/heat_maps-{explanation}.svg",
+            category="Figures",
+            labels={"figure": "integrated gradients, {explanation}"},
+        ),
+        pdf="<study>/figures/heat_maps-{explanation}.pdf",
+        png="<study>/figures/heat_maps-{explanation}.png",
+    log:
+        "<study>/logs/draw_figure-heat_maps-{explanation}.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-heat_maps-{explanation}.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_figure"),
+    message:
+        "Figure: integrated gradients, {wildcards.explanation}"
+    shell:
+        "lookalike draw-figure {params.plan} heat_maps-{wildcards.explanation}"
+
+
 rule write_report:
     input:
         tables=table_files(),
@@ -244,7 +419,7 @@ rule write_report:
     params:
         plan=str(PLAN.path),
         title=PLAN.title,
-        tables=" ".join(f"--table {name}" for name in table_names()),
+        tables=" ".join(f"--table {name}" for name in table_names(PLAN)),
         figures=" ".join(f"--figure {name}" for name in figure_names(PLAN)),
         code=stage_code("write_report"),
     message:

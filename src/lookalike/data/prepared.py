@@ -56,12 +56,23 @@ class PreparedData:
         self.encoded = "images.npy" not in self.manifest["files"]
         side = getattr(settings, "size", 0)
         self.image_shape: tuple[int, ...] = (3, side, side) if self.encoded else tuple(self.manifest["image_shape"])
-        self.mean, self.std = self.manifest["mean"], self.manifest["std"]
+        self.mean, self.std = self._normalization()
         self.hash = digest([self.manifest["files"], settings.reading()])
         self.index: dict[str, np.ndarray] = {name: self.column(name) for name in COLUMNS}
         splits = self._read(["split"]).column(0).combine_chunks().dictionary_encode()
         self._splits: list[str] = splits.dictionary.to_pylist()
         self._split_of: np.ndarray = splits.indices.to_numpy()
+
+    def _normalization(self) -> tuple[list[float], list[float]]:
+        given = self.settings.normalization
+        if given is None:
+            return self.manifest["mean"], self.manifest["std"]
+        if len(given.mean) != self.image_shape[0]:
+            raise LookalikeError(
+                f"normalization of {self.name} has {len(given.mean)} channels, its images have {self.image_shape[0]}; "
+                "give one number a channel."
+            )
+        return list(given.mean), list(given.std)
 
     @cached_property
     def images(self) -> np.ndarray:

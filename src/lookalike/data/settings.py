@@ -20,6 +20,22 @@ CORRUPTIONS = ("gaussian_noise", "gaussian_blur")
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
+Channel = Annotated[float, Field(ge=0, le=1)]
+
+
+class Normalization(Settings):
+    """Pixels in [0, 1] less `mean`, divided by `std`; one number a channel."""
+
+    mean: Annotated[tuple[Channel, ...], Field(min_length=1)]
+    std: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _same_channels(self) -> Normalization:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} numbers and std {len(self.std)}; give one of each a channel")
+        return self
+
+
 class DataSettings(Settings):
     """What every data set of a study has.
 
@@ -41,6 +57,12 @@ class DataSettings(Settings):
         "balanced",
         description="Training subsets: nested and class-balanced, or Memory Wrap's uniform draw (and held-out part).",
     )
+    sizes: Annotated[tuple[Literal["all"] | Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = Field(
+        None, description="Of the study's sizes, those of this data set; all when left out."
+    )
+    normalization: Normalization | None = Field(
+        None, description="Mean and std of pixels in [0, 1]; left out, those of the training images, or ImageNet's."
+    )
 
     @property
     def prepared(self) -> str:
@@ -56,7 +78,8 @@ class DataSettings(Settings):
 
     def reading(self) -> dict[str, Any]:
         """The settings that training reads."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if key not in self.EVALUATED}
+        values = self.model_dump(mode="json", exclude={"sizes"})
+        return {key: value for key, value in values.items() if key not in self.EVALUATED}
 
     def choosing(self) -> dict[str, Any]:
         """The settings that only choose queries."""

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.errors import LookalikeError
-from lookalike.evaluation.metrics import BINS, bin_of, real_accuracy, summarise
+from lookalike.evaluation.metrics import BINS, RANKINGS, TopItems, bin_of, real_accuracy, summarise
 from lookalike.files import writing
 from lookalike.plan import Evaluation, Plan
 
+UPSTREAM_BATCH = 256  # queries whose mean the example-quality script of Memory Wrap takes the mean of
 KEYS = ["dataset", "size", "model", "mode", "evaluation_set", "seed"]
 
 
@@ -71,6 +72,11 @@ def read_predictions(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def _metrics(frame: pd.DataFrame) -> dict[str, float]:
+    """Metrics of an evaluation; where a mode has several draws, the mean over them."""
+    if "draw" in frame:
+        drawn = pd.DataFrame([_metrics(part) for _, part in frame.drop(columns="draw").groupby(frame.draw)])
+        means = {str(name): float(value) for name, value in drawn.mean().items()}
+        return {**means, "n": int(drawn["n"].iloc[0])}
     found = summarise(
         frame.confidence.to_numpy(),
         (frame.label == frame.predicted).to_numpy(),
@@ -82,4 +88,29 @@ def _metrics(frame: pd.DataFrame) -> dict[str, float]:
         correct = [None if value is None or pd.isna(value) else bool(value) for value in frame.real_correct]
         found["real_accuracy"] = real_accuracy(correct)
         found["real_accuracy_upstream"] = real_accuracy(correct, upstream=True)
+    if "top_predicted" in frame:
+        found |= _explanation_metrics(frame)
+    return found
+
+
+def _explanation_metrics(frame: pd.DataFrame) -> dict[str, float]:
+    """How good a memory's explanations are; see `Model.measures` of Memory Wrap.
+
+    Non-representativeness is the mean over queries that have an example; `_upstream` is the original's number: over all
+    queries, the best-ranked image standing in, as the mean of means over batches of 256.
+    """
+    tops = TopItems((frame.label == frame.predicted).to_numpy(), (frame.top_predicted == frame.predicted).to_numpy())
+    found = {
+        "explanation_accuracy": tops.explanation_accuracy,
+        "example_accuracy": tops.example_accuracy,
+        "counterfactual_accuracy": tops.counterfactual_accuracy,
+        "vote_accuracy": float((frame.vote_predicted == frame.label).mean()),
+        "label_vote_accuracy": float((frame.vote_label == frame.label).mean()),
+        "used_images": float(frame.used.mean()),
+        "has_example": float(frame.has_example.mean()),
+    }
+    batches = np.arange(len(frame)) // UPSTREAM_BATCH
+    for name in (f"{what}_{ranking}" for what in ("input", "prediction") for ranking in RANKINGS):
+        found[name] = float(frame.loc[frame.has_example, name].mean())
+        found[f"{name}_upstream"] = float(frame[name].groupby(batches).mean().mean())
     return found

@@ -28,14 +28,21 @@ def evaluate(run: RunSpec, mode: str, split: str) -> None:
     prediction = classifier.predict(queries.features, mode)
     if bool(prediction.log_probs.isnan().any()):
         raise LookalikeError(f"{run.id} gives probabilities that are not numbers in mode {mode}; train the run again.")
-    with writing(run.predictions(mode, split)) as temporary:
-        table = prediction_table(prediction, queries)
+    measures = classifier.measures(queries, mode)
+    tables = []
+    for number, log_probs in enumerate(prediction.log_probs[None] if prediction.draws is None else prediction.draws):
+        drawn = Prediction(log_probs)
+        table = prediction_table(drawn, queries)
+        if prediction.draws is not None:
+            table = table.append_column("draw", pa.array(np.full(len(queries), number)))
+        for name, values in measures.items():
+            table = table.append_column(name, pa.array(_array(values if values.ndim == 1 else values[number])))
         if "answers" in data.columns:
             right = data.column("answers")[_array(queries.ids)]
-            table = table.append_column(
-                "real_correct", pa.array(real_correct(prediction.predicted(), right), pa.bool_())
-            )
-        pq.write_table(table, temporary)
+            table = table.append_column("real_correct", pa.array(real_correct(drawn.predicted(), right), pa.bool_()))
+        tables.append(table)
+    with writing(run.predictions(mode, split)) as temporary:
+        pq.write_table(pa.concat_tables(tables), temporary)
 
 
 def prediction_table(prediction: Prediction, queries: Embedded) -> pa.Table:

@@ -63,20 +63,22 @@ def compare_paired(first: list[np.ndarray], second: list[np.ndarray]) -> Compari
     """Compare hits of two classifiers.
 
     Args:
-        first: one (M,) bool array a seed.
-        second: the same queries in the same order, the same seeds.
+        first: one bool array a seed, (M,) or (K, M) for K draws of a random support.
+        second: the same queries in the same order, the same seeds; of several draws the first is compared with.
 
     Raises:
         ValueError: seeds or queries differ.
     """
-    if len(first) != len(second) or any(len(a) != len(b) for a, b in zip(first, second, strict=False)):
+    if len(first) != len(second) or any(a.shape[-1] != b.shape[-1] for a, b in zip(first, second, strict=False)):
         raise ValueError("both classifiers need the same seeds and queries")
-    only_first = np.array([int((a & ~b).sum()) for a, b in zip(first, second, strict=True)])
-    only_second = np.array([int((b & ~a).sum()) for a, b in zip(first, second, strict=True)])
-    differences = np.array([a.mean() - b.mean() for a, b in zip(first, second, strict=True)])
+    pairs = [(np.atleast_2d(a), np.atleast_2d(b)[:1]) for a, b in zip(first, second, strict=True)]
+    counts = [((a & ~b).sum(1), (b & ~a).sum(1)) for a, b in pairs]  # (K,) each
+    only_first, only_second = (np.array([count[side].mean() for count in counts]) for side in (0, 1))
+    differences = np.array([a.mean() - b.mean() for a, b in pairs])
     p_values = [
         stats.binomtest(int(a), int(a + b)).pvalue if a + b else 1.0
-        for a, b in zip(only_first, only_second, strict=True)
+        for ours, theirs in counts
+        for a, b in zip(ours, theirs, strict=True)
     ]
     return Comparison(
         summarise_seeds(differences), float(only_first.mean()), float(only_second.mean()), float(max(p_values))

@@ -19,6 +19,8 @@ from lookalike.reporting.style import GREY, PAGE, RIGHT, WRONG
 SHOWN_CLASSES, SHOWN_IMAGES, SHOWN_INFLUENCE = 3, 10, 5
 HEAD, ROW, QUERY, IMAGE, GAP, EDGE = 0.38, 0.88, 0.52, 0.43, 0.055, 0.06  # inches
 BARS, BAR = 0.5, 0.11
+MEMORY_IMAGES, MEMORY_LINES, MEMORY_IMAGE, MEMORY_ROW = 13, 2, 0.37, 0.62
+HEAT_IMAGE, HEAT_ROW = 0.8, 1.14
 LONGEST_NAME = 12  # characters that fit below an image
 Colour = tuple[float, float, float]
 
@@ -67,9 +69,99 @@ def draw_influence(records: list[Explanation], data: PreparedData) -> Figure:
     return figure
 
 
-def _canvas(lines: int) -> tuple[Figure, Axes]:
+def draw_memory(records: list[Explanation], data: PreparedData) -> Figure:
+    """One block a query: the query and the memory images it used, the heaviest first.
+
+    After the memory images of Memory Wrap's papers. Blue marks an image that gets the query's class when the model
+    classifies it (an example), orange one that gets another (a counterfactual).
+    """
+    used = max((len(record.exemplars) for record in records), default=0)
+    lines = min(-(-used // MEMORY_IMAGES), MEMORY_LINES)
+    row = max(lines * MEMORY_ROW + 0.12, ROW)
+    figure, axes = _canvas(len(records), row)
+    step = MEMORY_IMAGE + 0.06
+    images_at = PAGE - EDGE - MEMORY_IMAGES * step + 0.06
+    _headings(axes, {EDGE: "query", images_at: "memory images it used: class they get, weight"})
+    for number, record in enumerate(records):
+        top = HEAD + number * row
+        _query(axes, EDGE, top, record, data)
+        for place, exemplar in enumerate(record.exemplars[: lines * MEMORY_IMAGES]):
+            line, column = divmod(place, MEMORY_IMAGES)
+            given = exemplar.label if exemplar.predicted is None else exemplar.predicted
+            _captioned(
+                axes,
+                images_at + column * step,
+                top + line * MEMORY_ROW,
+                MEMORY_IMAGE,
+                exemplar.id,
+                data,
+                RIGHT if given == record.predicted else WRONG,
+                f"{_short(data.class_names[given])}\n{_share(exemplar.weight)}",
+            )
+        left = len(record.exemplars) - lines * MEMORY_IMAGES
+        note = f"uses {len(record.exemplars)}" + (f"\n({left} not shown)" if left > 0 else "")
+        axes.text(EDGE, top + QUERY + 0.14, note, va="top", fontsize=6, linespacing=1.1)
+    return figure
+
+
+def draw_heat_maps(records: list[Explanation], data: PreparedData) -> Figure:
+    """One row a query: the query, its example and its counterfactual, each with what its pixels add to the logit.
+
+    One scale a row; its end stands beside the query's map.
+    """
+    figure, axes = _canvas(len(records), HEAT_ROW)
+    places = [EDGE + number * (PAGE - EDGE) / 3 for number in range(3)]
+    titles = ("query", "example: gets the same class", "counterfactual: gets another")
+    _headings(axes, dict(zip(places, titles, strict=True)))
+    for number, record in enumerate(records):
+        top = HEAD + number * HEAT_ROW
+        scale = _largest([record.heat_map, *(e.heat_map for e in record.exemplars)])
+        names = data.class_names
+        line = f"true {_short(names[record.label])}\npredicted {_short(names[record.predicted])}"
+        colour = RIGHT if record.label == record.predicted else WRONG
+        _captioned(axes, places[0], top, HEAT_IMAGE, record.query, data, colour, line)
+        _heat_map(axes, places[0] + HEAT_IMAGE + 0.06, top, record.heat_map, scale, f"full colour:\n{scale:.2g}")
+        for left, exemplar in ((places[1], record.example), (places[2], record.counterfactual)):
+            if exemplar is None:
+                axes.text(left, top + HEAT_IMAGE / 2, "none among the\nimages it used", va="center", fontsize=6.5)
+                continue
+            given = record.predicted if exemplar.predicted is None else exemplar.predicted
+            line = f"gets {_short(names[given])}\nweight {_share(exemplar.weight)}"
+            frame = RIGHT if given == record.predicted else WRONG
+            _captioned(axes, left, top, HEAT_IMAGE, exemplar.id, data, frame, line)
+            _heat_map(axes, left + HEAT_IMAGE + 0.06, top, exemplar.heat_map, scale, "")
+    return figure
+
+
+def _largest(maps: list[list[list[float]] | None]) -> float:
+    """Largest magnitude in any of the maps; 1 where all are 0."""
+    values = [float(np.abs(np.array(one)).max()) for one in maps if one is not None]
+    return max(values, default=0.0) or 1.0
+
+
+def _heat_map(axes: Axes, left: float, top: float, values: list[list[float]] | None, scale: float, note: str) -> None:
+    """A map in a square: orange adds to the logit of the query's class, violet takes away."""
+    if values is None:
+        return
+    shown = np.array(values)
+    height, width = (HEAT_IMAGE * side / max(shown.shape) for side in shown.shape)
+    x, y = left + (HEAT_IMAGE - width) / 2, top + (HEAT_IMAGE - height) / 2
+    axes.imshow(
+        shown,
+        cmap="PuOr_r",
+        vmin=-scale,
+        vmax=scale,
+        extent=(x, x + width, y + height, y),
+        interpolation="nearest",
+    )
+    axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=GREY, lw=0.5))
+    axes.text(left, top + HEAT_IMAGE + 0.03, note, va="top", fontsize=6, linespacing=1.0)
+    _limits(axes)
+
+
+def _canvas(lines: int, row: float = ROW) -> tuple[Figure, Axes]:
     """A figure for so many queries and axes in inches, y downwards."""
-    height = HEAD + ROW * lines - 0.08
+    height = HEAD + row * lines - 0.08
     figure = plt.figure(figsize=(PAGE, height), layout="none")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
@@ -120,16 +212,16 @@ def _exemplar(
     axes: Axes, left: float, top: float, exemplar: Exemplar, number: str, record: Explanation, data: PreparedData
 ) -> None:
     colour = RIGHT if exemplar.label == record.label else WRONG
-    _image(axes, left, top, IMAGE, exemplar.id, data, colour)
-    axes.text(
-        left + IMAGE / 2,
-        top + IMAGE + 0.03,
-        f"{_short(data.class_names[exemplar.label])}\n{number}",
-        ha="center",
-        va="top",
-        fontsize=6,
-        linespacing=1.0,
-    )
+    text = f"{_short(data.class_names[exemplar.label])}\n{number}"
+    _captioned(axes, left, top, IMAGE, exemplar.id, data, colour, text)
+
+
+def _captioned(
+    axes: Axes, left: float, top: float, side: float, image: int, data: PreparedData, frame: Colour, text: str
+) -> None:
+    """An image with two short lines below it."""
+    _image(axes, left, top, side, image, data, frame)
+    axes.text(left + side / 2, top + side + 0.03, text, ha="center", va="top", fontsize=6, linespacing=1.0)
 
 
 def _bars(axes: Axes, left: float, top: float, record: Explanation, data: PreparedData) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+from lookalike.data.images import open_images
 from lookalike.determinism import generator
 from lookalike.explanation.record import write_explanations
 from lookalike.plan import RunSpec
@@ -17,7 +19,7 @@ def explain(run: RunSpec, mode: str, split: str) -> None:
     Half of the queries, where there are enough, are wrongly classified ones: those need an explanation most.
     The sample depends on the study, data set and seed, but not on settings of the explanation.
     """
-    _, classifier, queries = load_run(run, split)
+    data, classifier, queries = load_run(run, split)
     wrong = torch.from_numpy(classifier.predict(queries.features, mode).predicted() != queries.labels.numpy())
     made = generator(derive_seed(run.plan.seed, run.dataset, run.seed, split, "explained queries"))
     order = torch.randperm(len(queries), generator=made)
@@ -25,4 +27,10 @@ def explain(run: RunSpec, mode: str, split: str) -> None:
     count = run.plan.explained_queries
     few = min(count // 2, len(missed))
     rows = torch.cat([hit[: count - few], missed[:few]])
-    write_explanations(run.explanations(mode, split), classifier.explain(queries.rows(rows), mode))
+    records = classifier.explain(queries.rows(rows), mode)
+    black, white = (open_images(data, np.array([0])).normalised(torch.full((1, 1, 1), value)) for value in (0.0, 1.0))
+
+    def take(ids: list[int]) -> torch.Tensor:
+        return open_images(data, np.array(ids)).take(torch.arange(len(ids)))
+
+    write_explanations(run.explanations(mode, split), classifier.add_heat_maps(records, take, (black[0], white[0])))

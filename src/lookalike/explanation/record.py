@@ -24,12 +24,16 @@ class Exemplar:
         label: its class.
         weight: its share of the decision, 0 to 1.
         influence: how much the query's loss grows when it is taken away, in nats; None where unknown.
+        predicted: class that the model gives to it; None where unknown.
+        heat_map: (H, W) what its pixels add to the logit of the query's class; None where unknown.
     """
 
     id: int
     label: int
     weight: float
     influence: float | None = None
+    predicted: int | None = None
+    heat_map: list[list[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Explanation:
         mode: inference mode that decided.
         probabilities: one a class.
         exemplars: heaviest first.
+        heat_map: (H, W) what the query's pixels add to the logit of its class; None where unknown.
+        completeness_error: share of the logit's change that all heat maps together miss.
     """
 
     query: int
@@ -53,6 +59,18 @@ class Explanation:
     mode: str
     probabilities: list[float]
     exemplars: list[Exemplar] = field(default_factory=list)
+    heat_map: list[list[float]] | None = None
+    completeness_error: float | None = None
+
+    @property
+    def example(self) -> Exemplar | None:
+        """The heaviest exemplar that gets the query's class (explanation by example)."""
+        return next((e for e in self.exemplars if e.predicted == self.predicted), None)
+
+    @property
+    def counterfactual(self) -> Exemplar | None:
+        """The heaviest exemplar that gets another class."""
+        return next((e for e in self.exemplars if e.predicted not in (None, self.predicted)), None)
 
 
 def exemplars(
@@ -63,22 +81,25 @@ def exemplars(
     labels: Tensor,
     weights: Tensor,
     influence: Tensor | None = None,
+    predicted: Tensor | None = None,
 ) -> list[Explanation]:
-    """Records of a batch from exemplar ids, labels, weights and influence, each (B, k)."""
+    """Records of a batch from exemplar ids, labels, weights, influence and predicted classes, each (B, k)."""
     probabilities = prediction.log_probs.double().exp().cpu()
-    predicted = prediction.predicted()
+    classes = prediction.predicted()
     records = []
     for row in range(len(queries)):
-        values = influence[row].tolist() if influence is not None else [None] * ids.shape[1]
-        columns = (ids[row].tolist(), labels[row].tolist(), weights[row].tolist(), values)
+        unknown = [None] * ids.shape[1]
+        values = influence[row].tolist() if influence is not None else unknown
+        given = predicted[row].tolist() if predicted is not None else unknown
+        columns = (ids[row].tolist(), labels[row].tolist(), weights[row].tolist(), values, given)
         by_id = {parts[0]: Exemplar(*parts) for parts in zip(*columns, strict=True)}  # each image once
         shown = sorted(by_id.values(), key=lambda exemplar: -exemplar.weight)
         records.append(
             Explanation(
                 query=int(queries.ids[row]),
                 label=int(queries.labels[row]),
-                predicted=int(predicted[row]),
-                confidence=float(probabilities[row, predicted[row]]),
+                predicted=int(classes[row]),
+                confidence=float(probabilities[row, classes[row]]),
                 mode=mode,
                 probabilities=probabilities[row].tolist(),
                 exemplars=shown,
@@ -92,8 +113,16 @@ def write_explanations(path: Path, records: list[Explanation]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    heat_map = pa.list_(pa.list_(pa.float32()))
     exemplar = pa.struct(
-        [("id", pa.int64()), ("label", pa.int64()), ("weight", pa.float64()), ("influence", pa.float64())]
+        [
+            ("id", pa.int64()),
+            ("label", pa.int64()),
+            ("weight", pa.float64()),
+            ("influence", pa.float64()),
+            ("predicted", pa.int64()),
+            ("heat_map", heat_map),
+        ]
     )
     schema = pa.schema(
         [
@@ -104,6 +133,8 @@ def write_explanations(path: Path, records: list[Explanation]) -> None:
             ("mode", pa.string()),
             ("probabilities", pa.list_(pa.float64())),
             ("exemplars", pa.list_(exemplar)),
+            ("heat_map", heat_map),
+            ("completeness_error", pa.float64()),
         ]
     )
     with writing(path) as temporary:

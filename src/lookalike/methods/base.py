@@ -6,8 +6,9 @@ A new method is one module with a settings class and a classifier, and one line 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import torch
 from pydantic import Field, model_validator
@@ -28,6 +29,12 @@ class MethodSettings(Settings):
     method: str
     modes: tuple[str, ...]
     explain: tuple[str, ...] = Field((), description="Modes that leave explanation records.")
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="Of the study's data sets, those this model runs on; all when left out."
+    )
+    sizes: Annotated[tuple[Literal["all"] | Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = Field(
+        None, description="Of the study's sizes, those this model runs at; all when left out."
+    )
 
 
 class TrainedSettings(MethodSettings):
@@ -107,9 +114,15 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Log-probabilities (B, C) of a batch of queries."""
+    """What a batch of queries gets.
+
+    Attributes:
+        log_probs: (B, C).
+        draws: (K, B, C) under each of several random supports, where a mode averages results over them.
+    """
 
     log_probs: Tensor
+    draws: Tensor | None = None
 
     def predicted(self) -> np.ndarray:
         """(B,) classes; the lowest class index wins a tie."""
@@ -161,6 +174,22 @@ class Classifier(nn.Module, ABC):
     def predict(self, features: Tensor, mode: str) -> Prediction:
         """Classify embedded queries (B, D); every row's answer is independent of the others."""
 
+    def measures(self, queries: Embedded, mode: str) -> dict[str, Tensor]:
+        """Further columns of predictions.parquet, (B,) each; (K, B) where the mode has K draws; none by default."""
+        return {}
+
     def explain(self, queries: Embedded, mode: str) -> list[Explanation]:
         """One record a query; an empty list where the method has no exemplars."""
         return []
+
+    def add_heat_maps(
+        self, records: list[Explanation], take: Callable[[list[int]], Tensor], ends: tuple[Tensor, Tensor]
+    ) -> list[Explanation]:
+        """The records with maps of what in the images mattered; as they are where the method has none.
+
+        Args:
+            records: of `explain`.
+            take: image ids -> normalised images (n, C, H, W).
+            ends: a black and a white image, normalised, (C, 1, 1) or what broadcasts to an image.
+        """
+        return records

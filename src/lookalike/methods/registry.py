@@ -12,6 +12,10 @@ METHODS = {
     "fc": "lookalike.methods.fc",
     "nw": "lookalike.methods.nw.classifier",
     "knn": "lookalike.methods.knn",
+    "memory_wrap": "lookalike.methods.memory_wrap.classifier",
+    "baseline_memory": "lookalike.methods.memory_wrap.baseline",
+    "protonet": "lookalike.methods.protonet",
+    "matching": "lookalike.methods.matching",
 }
 
 

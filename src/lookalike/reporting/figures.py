@@ -13,15 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from lookalike.data.prepared import open_data
-from lookalike.explanation.drawing import draw_influence, draw_weights
-from lookalike.explanation.record import read_explanations
+from lookalike.data.prepared import PreparedData, open_data
+from lookalike.explanation.drawing import draw_heat_maps, draw_influence, draw_memory, draw_weights
+from lookalike.explanation.record import Explanation, read_explanations
 from lookalike.plan import Plan
 from lookalike.reporting.names import shown_explanations
 from lookalike.reporting.style import GREY, PAGE, PALETTE, save_figure, set_style
-from lookalike.reporting.tables import GROUP, over_seeds, possible, read_metrics
+from lookalike.reporting.summaries import GROUP, over_seeds, possible, read_metrics
 
 PANELS_PER_ROW = 5
+MARKERS = "osD^v"
 
 
 def figure_accuracy(plan: Plan) -> Figure:
@@ -158,10 +159,63 @@ def figure_learning_curves(plan: Plan) -> Figure:
     return figure
 
 
+def figure_size(plan: Plan) -> Figure:
+    """Accuracy against the number of training images, each model in its first mode: mean and 95 % interval."""
+    frame = read_metrics(plan)
+    first = {name: settings["modes"][0] for name, settings in plan.models.items()}
+    frame = frame[frame["mode"] == frame.model.map(first)]
+    cells = frame[["dataset", "evaluation_set"]].drop_duplicates()
+    several = [
+        cell for cell in cells.itertuples(index=False) if frame.merge(pd.DataFrame([cell]))["size"].nunique() > 1
+    ]
+    columns = min(3, len(several))
+    lines = -(-len(several) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(min(PAGE, 2.6 * columns + 0.9), 2.1 * lines), squeeze=False, layout="constrained"
+    )
+    for axis, cell in zip(axes.flat, several, strict=False):
+        part = frame.merge(pd.DataFrame([cell]))
+        _by_size(axis, over_seeds(part, ["accuracy"], GROUP), plan)
+        axis.set_title(_cell_title(cells, (cell[0], "all", cell[1])), loc="left")
+    for axis in list(axes.flat)[len(several) :]:
+        axis.set_axis_off()
+    axes.flat[0].legend(frameon=False)
+    return figure
+
+
+def _by_size(axis: Axes, summary: pd.DataFrame, plan: Plan) -> None:
+    places = {size: place for place, size in enumerate(s for s in plan.sizes if s in set(summary["size"]))}
+    models = [model for model in plan.models if model in set(summary.model)]
+    for number, model in enumerate(models):
+        rows = summary[summary.model == model]
+        shift = 0.16 * (number / max(len(models) - 1, 1) - 0.5)  # intervals beside each other
+        where = [places[size] + shift for size in rows["size"]]
+        colour = PALETTE[list(plan.models).index(model) % len(PALETTE)]
+        axis.plot(where, rows.accuracy * 100, MARKERS[number % len(MARKERS)] + "-", ms=4, color=colour, label=model)
+        for place, (_, row) in zip(where, rows.iterrows(), strict=True):
+            if not np.isnan(row.accuracy_low):
+                low, high = possible("accuracy", row.accuracy_low, row.accuracy_high)
+                axis.plot([place, place], [low * 100, high * 100], lw=0.8, color=colour)
+    axis.set_xticks(list(places.values()), list(places))
+    axis.set_xlabel("training images")
+    axis.set_ylabel("accuracy (%)")
+    axis.grid(axis="y", color="0.92", lw=0.6)
+    sns.despine(ax=axis)
+
+
 FIGURES: dict[str, Callable[[Plan], Figure]] = {
     "accuracy": figure_accuracy,
     "reliability": figure_reliability,
     "learning_curves": figure_learning_curves,
+    "size": figure_size,
+}
+
+
+DRAWINGS: dict[str, Callable[[list[Explanation], PreparedData], Figure]] = {
+    "weights": draw_weights,
+    "influence": draw_influence,
+    "memory": draw_memory,
+    "heat_maps": draw_heat_maps,
 }
 
 
@@ -170,7 +224,7 @@ def draw_figure(plan: Plan, name: str) -> None:
 
     Args:
         plan: the study.
-        name: of `FIGURES`, or `weights-<explanation>` or `influence-<explanation>`.
+        name: of `FIGURES`, or a kind of `DRAWINGS` and an explanation: `weights-digits-nw-all-full-test`.
     """
     set_style()
     kind, _, rest = name.partition("-")
@@ -179,6 +233,5 @@ def draw_figure(plan: Plan, name: str) -> None:
     else:
         found = shown_explanations(plan)[rest]
         records = read_explanations(found.run.explanations(found.mode, found.split))
-        draw = draw_influence if kind == "influence" else draw_weights
-        figure = draw(records, open_data(found.run))
+        figure = DRAWINGS[kind](records, open_data(found.run))
     save_figure(figure, plan.folder / "figures" / name)

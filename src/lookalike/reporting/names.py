@@ -10,11 +10,20 @@ TABLE_FORMATS = ("csv", "tex", "md")
 FIGURE_FORMATS = ("svg", "pdf", "png")
 TABLE_NAMES = ("accuracy", "calibration", "per_class", "comparison")
 METHODS_WITH_INFLUENCE = ("nw",)
+METHODS_WITH_MEMORY = ("memory_wrap", "baseline_memory")
 
 
-def table_names() -> list[str]:
+def table_names(plan: Plan) -> list[str]:
     """Every table of a study."""
-    return list(TABLE_NAMES)
+    with_memory = any(settings["method"] in METHODS_WITH_MEMORY for settings in plan.models.values())
+    scored = any(True for _ in plan.counterfactuals())
+    by_size = len(plan.sizes) > 1
+    return [
+        *TABLE_NAMES,
+        *["size"] * by_size,
+        *["explanations", "non_representativeness"] * with_memory,
+        *["counterfactuals"] * scored,
+    ]
 
 
 def table_paths(plan: Plan, name: str) -> list[Path]:
@@ -33,14 +42,19 @@ def shown_explanations(plan: Plan) -> dict[str, Evaluation]:
 def figure_names(plan: Plan) -> list[str]:
     """Every figure of a study."""
     shown = shown_explanations(plan)
-    with_influence = [name for name, e in shown.items() if e.run.settings["method"] in METHODS_WITH_INFLUENCE]
+    methods = {name: e.run.settings["method"] for name, e in shown.items()}
+    with_memory = [name for name, method in methods.items() if method in METHODS_WITH_MEMORY]
+    with_heat_maps = [name for name in with_memory if shown[name].run.settings["inference"]["heat_maps"]]
     trained = any(run.trained for run in plan.runs())
     return [
         "accuracy",
         "reliability",
         *["learning_curves"] * trained,
-        *(f"weights-{name}" for name in shown),
-        *(f"influence-{name}" for name in with_influence),
+        *["size"] * (len(plan.sizes) > 1),
+        *(f"weights-{name}" for name in shown if name not in with_memory),
+        *(f"influence-{name}" for name, method in methods.items() if method in METHODS_WITH_INFLUENCE),
+        *(f"memory-{name}" for name in with_memory),
+        *(f"heat_maps-{name}" for name in with_heat_maps),
     ]
 
 

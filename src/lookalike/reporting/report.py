@@ -15,6 +15,9 @@ CAPTIONS = {
     "accuracy": "Accuracy and calibration error: mean over seeds, 95 % t interval, a tick for each seed.",
     "reliability": "Accuracy against confidence, seeds pooled, 95 % Wilson intervals; grey bars: share of queries.",
     "learning_curves": "Training loss and accuracy: mean over seeds, band from the lowest to the highest seed.",
+    "size": "Accuracy by number of training images, each model in its first mode: mean and 95 % t interval over seeds.",
+    "memory": "Memory images that a query used. Blue: gets the query's class (example); orange: another one.",
+    "heat_maps": "Integrated gradients: pixels that add to (orange) or take from (violet) the logit of the class.",
     "weights": "Most probable classes and heaviest training images. Blue: the query's true class; orange: another.",
     "influence": "Training images whose removal would raise (helpful) or lower (harmful) the loss of the query most.",
 }
@@ -47,6 +50,7 @@ def _table(path: Path) -> dict[str, Any]:
     lines = path.read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     head = "".join(f"<th>{cell}</th>" for cell in rows[0])
+    rows = [[re.sub(r"^\*\*(.+)\*\*$", r"<b>\1</b>", cell) for cell in row] for row in rows]
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows[2:])
     return {
         "html": f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",

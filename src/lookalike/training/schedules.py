@@ -8,7 +8,7 @@ from lookalike.settings import TrainingSettings
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
-    """The rate of a step: linear warm-up, then constant, multistep (per epoch) or cosine to 0 (per step).
+    """The rate of a step: linear warm-up, then constant, multistep (per epoch) or cosine (per step).
 
     Args:
         settings: of the training.
@@ -23,5 +23,6 @@ def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -
         return settings.lr * settings.gamma**passed
     if settings.schedule == "cosine":
         total = settings.epochs * steps_per_epoch - warmup
-        return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / total))
+        left = 0.5 * (1 + math.cos(math.pi * (step - warmup) / total))
+        return settings.final_lr + (settings.lr - settings.final_lr) * left
     return settings.lr

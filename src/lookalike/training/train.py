@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -185,7 +184,7 @@ def _run_steps(
     stop: StopRequest,
 ) -> None:
     """All remaining steps, with a checkpoint every `checkpoint_seconds` and when asked to stop."""
-    steps_per_epoch = math.ceil(len(pool) / settings.batch_size)
+    steps_per_epoch = steps_in_epoch(len(pool), settings)
     total = settings.epochs * steps_per_epoch
     assert progress.history is not None
     order, order_of = torch.empty(0, dtype=torch.int64), -1
@@ -329,9 +328,17 @@ def _stop_at_bad_step(run: RunSpec, step: int, total: int, epoch: int, settings:
     )
 
 
+def steps_in_epoch(images: int, settings: TrainingSettings) -> int:
+    """Batches of an epoch; at least one, however few images there are."""
+    whole, rest = divmod(images, settings.batch_size)
+    return whole + (rest > 0 and (whole == 0 or not settings.drop_last))
+
+
 def make_optimizer(classifier: torch.nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """SGD or AdamW over the parameters that need gradients."""
+    """SGD, Adam or AdamW over the parameters that need gradients."""
     parameters = [p for p in classifier.parameters() if p.requires_grad]
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, settings.lr, weight_decay=settings.weight_decay)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,

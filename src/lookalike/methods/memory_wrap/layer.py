@@ -96,20 +96,29 @@ class _MemoryLayer(nn.Module):
         self.classifier = MLP(width, 2 * width, output_dim) if classifier is None else classifier
         self.register_load_state_dict_pre_hook(_rename_old_keys)
 
-    def content_weights(self, encoder_output: Tensor, memory_set: Tensor) -> Tensor:
+    def content_weights(
+        self, encoder_output: Tensor, memory_set: Tensor | Memory, excluded: Tensor | None = None
+    ) -> Tensor:
         """Weights (B, M) of the memory, each row summing to 1: sparsemax of minus the distance, in float32 or wider.
+
+        Args:
+            encoder_output: (B, D).
+            memory_set: (M, D).
+            excluded: (B, M) true where a query may not use a memory row, its own image say.
 
         Raises:
             ValueError: no memory, other widths than the layer's, or features that are not numbers.
         """
-        queries, memory = self._checked(encoder_output, "queries"), self._checked(memory_set, "memory")
+        found = memory_set.features if isinstance(memory_set, Memory) else memory_set
+        queries, memory = self._checked(encoder_output, "queries"), self._checked(found, "memory")
         if not len(memory):
             raise ValueError("the memory is empty; give at least one row.")
         if self.read_head is not None:
             queries, memory = self.read_head(queries), self.read_head(memory)
         with torch.autocast(queries.device.type, enabled=False):  # squares of half precision overflow
             wide = torch.promote_types(queries.dtype, torch.float32)
-            return sparsemax(-DISTANCES[self.distance](queries.to(wide), memory.to(wide)))
+            scores = -DISTANCES[self.distance](queries.to(wide), memory.to(wide))
+            return sparsemax(scores if excluded is None else scores.masked_fill(excluded, -torch.inf))
 
     def _checked(self, rows: Tensor, what: str) -> Tensor:
         if rows.ndim != 2 or rows.shape[1] != self.encoder_output_dim:
@@ -121,8 +130,61 @@ class _MemoryLayer(nn.Module):
             raise ValueError(f"{what} with features that are not finite: look at the encoder and its input.")
         return rows
 
-    def _first_layer(self) -> nn.Linear | None:
-        return self.classifier.fc1 if isinstance(self.classifier, MLP) else None
+    def remember(self, memory_set: Tensor) -> Memory:
+        """Prepare a memory (M, D) once; `forward` takes it in place of the features."""
+        if not isinstance(self.classifier, MLP):
+            return Memory(memory_set, None)
+        return Memory(memory_set, memory_set @ self._memory_half().T)
+
+    def _memory_half(self) -> Tensor:
+        """Columns (H, D) of the first linear layer that meet the memory vector: the last ones."""
+        assert isinstance(self.classifier, MLP)
+        return self.classifier.fc1.weight[:, -self.encoder_output_dim :]
+
+    def forward(
+        self,
+        encoder_output: Tensor,
+        memory_set: Tensor | Memory,
+        return_weights: bool = False,
+        excluded: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (B, C) of queries (B, D) with a memory (M, D); with `return_weights` also the weights (B, M)."""
+        weights = self.content_weights(encoder_output, memory_set, excluded)
+        if isinstance(self.classifier, MLP):
+            logits = self.classifier.fc2(self.hidden(encoder_output, memory_set, weights))
+        else:
+            memory = memory_set.features if isinstance(memory_set, Memory) else memory_set
+            logits = self.classifier(self._joined(encoder_output, weights.to(memory.dtype) @ memory))
+        return (logits, weights) if return_weights else logits
+
+    def hidden(self, encoder_output: Tensor, memory_set: Tensor | Memory, weights: Tensor | None = None) -> Tensor:
+        """Hidden layer (B, H) of the default classifier, after its ReLU; distances between images are taken there.
+
+        Args:
+            encoder_output: (B, D).
+            memory_set: (M, D).
+            weights: (B, M) of `content_weights`, where they are known.
+
+        Raises:
+            ValueError: the classifier is not the default one.
+        """
+        if not isinstance(self.classifier, MLP):
+            raise ValueError("a classifier of your own has no hidden layer that this library knows.")
+        if weights is None:
+            weights = self.content_weights(encoder_output, memory_set)
+        first = self.classifier.fc1
+        memory = memory_set if isinstance(memory_set, Memory) else Memory(memory_set, None)
+        weights = weights.to(memory.features.dtype)
+        if memory.projected is None:
+            return F.relu(first(self._joined(encoder_output, weights @ memory.features)))
+        if self.PARTS == 1:
+            return F.relu(torch.addmm(first.bias, weights, memory.projected))
+        own = F.linear(encoder_output, first.weight[:, : self.encoder_output_dim], first.bias)
+        return F.relu(torch.addmm(own, weights, memory.projected))
+
+    def _joined(self, queries: Tensor, memory_vectors: Tensor) -> Tensor:
+        """What the classifier sees (B, PARTS D)."""
+        return memory_vectors if self.PARTS == 1 else torch.cat([queries, memory_vectors], 1)
 
 
 class MemoryWrapLayer(_MemoryLayer):
@@ -140,45 +202,6 @@ class MemoryWrapLayer(_MemoryLayer):
 
     PARTS = 2
 
-    def remember(self, memory_set: Tensor) -> Memory:
-        """Prepare a memory (M, D) once; `forward` takes it in place of the features."""
-        first = self._first_layer()
-        if first is None:
-            return Memory(memory_set, None)
-        return Memory(memory_set, memory_set @ first.weight[:, self.encoder_output_dim :].T)
-
-    def forward(
-        self, encoder_output: Tensor, memory_set: Tensor | Memory, return_weights: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (B, C) of queries (B, D) with a memory (M, D); with `return_weights` also the weights (B, M)."""
-        memory = memory_set if isinstance(memory_set, Memory) else Memory(memory_set, None)
-        weights = self.content_weights(encoder_output, memory.features)
-        logits, _ = self._decide(encoder_output, memory, weights)
-        return (logits, weights) if return_weights else logits
-
-    def hidden(self, encoder_output: Tensor, memory_set: Tensor | Memory) -> Tensor:
-        """Hidden layer (B, H) of the default classifier, after its ReLU; distances between images are taken there."""
-        memory = memory_set if isinstance(memory_set, Memory) else Memory(memory_set, None)
-        _, hidden = self._decide(encoder_output, memory, self.content_weights(encoder_output, memory.features))
-        if hidden is None:
-            raise ValueError("a classifier of your own has no hidden layer that this library knows.")
-        return hidden
-
-    def _decide(self, queries: Tensor, memory: Memory, weights: Tensor) -> tuple[Tensor, Tensor | None]:
-        first = self._first_layer()
-        weights = weights.to(memory.features.dtype)
-        if first is None:
-            logits: Tensor = self.classifier(torch.cat([queries, weights @ memory.features], 1))
-            return logits, None
-        if memory.projected is None:
-            before = first(torch.cat([queries, weights @ memory.features], 1))
-        else:
-            own = F.linear(queries, first.weight[:, : self.encoder_output_dim], first.bias)
-            before = torch.addmm(own, weights, memory.projected)
-        hidden = F.relu(before)
-        assert isinstance(self.classifier, MLP)
-        return self.classifier.fc2(hidden), hidden
-
 
 class BaselineMemory(_MemoryLayer):
     """Classify by the weighted sum of memory features alone.
@@ -194,25 +217,6 @@ class BaselineMemory(_MemoryLayer):
     """
 
     PARTS = 1
-
-    def remember(self, memory_set: Tensor) -> Memory:
-        """Prepare a memory (M, D) once; `forward` takes it in place of the features."""
-        first = self._first_layer()
-        return Memory(memory_set, None if first is None else memory_set @ first.weight.T)
-
-    def forward(
-        self, encoder_output: Tensor, memory_set: Tensor | Memory, return_weights: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (B, C) of queries (B, D) with a memory (M, D); with `return_weights` also the weights (B, M)."""
-        memory = memory_set if isinstance(memory_set, Memory) else Memory(memory_set, None)
-        weights = self.content_weights(encoder_output, memory.features)
-        first, used = self._first_layer(), weights.to(memory.features.dtype)
-        if first is None or memory.projected is None:
-            logits = self.classifier(used @ memory.features)
-        else:
-            assert isinstance(self.classifier, MLP)
-            logits = self.classifier.fc2(F.relu(torch.addmm(first.bias, used, memory.projected)))
-        return (logits, weights) if return_weights else logits
 
 
 OLD_KEYS = {"fc.fc": "classifier.fc", "classifier.0.": "classifier.fc1.", "classifier.2.": "classifier.fc2."}

@@ -6,44 +6,11 @@ memory image taken as a query with a second memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class TopItems:
-    """Of each query, whether the model is right, and whether the heaviest memory image is of the predicted class.
-
-    Attributes:
-        right: (B,) bool.
-        agrees: (B,) bool.
-    """
-
-    right: np.ndarray
-    agrees: np.ndarray
-
-    @property
-    def explanation_accuracy(self) -> float:
-        """Share of queries whose heaviest memory image gets the same prediction."""
-        return float(self.agrees.mean())
-
-    @property
-    def example_accuracy(self) -> float:
-        """Share of right predictions among those queries; not a number where there is none."""
-        return _share(self.right[self.agrees])
-
-    @property
-    def counterfactual_accuracy(self) -> float:
-        """Share of right predictions among the other queries; not a number where there is none."""
-        return _share(self.right[~self.agrees])
-
-
-def _share(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+from lookalike.evaluation.metrics import TopItems
 
 
 def top_items(weights: Tensor, predicted: Tensor, memory_predicted: Tensor, labels: Tensor) -> TopItems:
@@ -95,3 +62,19 @@ def input_non_representativeness(logits: Tensor, example_logits: Tensor) -> Tens
 def prediction_non_representativeness(logits: Tensor, example_logits: Tensor) -> Tensor:
     """(B,) cross-entropy of the examples' logits (B, C) against the queries' predicted classes; lower is better."""
     return F.cross_entropy(example_logits, logits.argmax(1), reduction="none")
+
+
+def squared_distances(queries: Tensor, memory: Tensor, parts: Tensor | None = None) -> Tensor:
+    """(B, M) squared Euclidean distances of hidden layers, for ranking; with `parts` each axis counts by its part.
+
+    Args:
+        queries: (B, H).
+        memory: (M, H).
+        parts: (B, H) weights of the axes, the query's own: distance of query * parts and memory * parts.
+    """
+    if parts is None:
+        parts = torch.ones(1, queries.shape[1], dtype=queries.dtype)
+    squares = parts.square().double()
+    wide, other = queries.double(), memory.double()  # nearly equal rows lose their digits in the expansion
+    own = (wide.square() * squares).sum(1, keepdim=True)
+    return own - 2 * (wide * squares) @ other.T + squares @ other.square().T
