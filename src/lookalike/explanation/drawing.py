@@ -30,7 +30,7 @@ def draw_weights(records: list[Explanation], data: PreparedData) -> Figure:
 
     After the figure of the NW head's paper. Blue marks the query's true class, orange another.
     """
-    figure, axes = _canvas(len(records))
+    figure, axes = _canvas([ROW] * len(records))
     images_at = PAGE - EDGE - SHOWN_IMAGES * (IMAGE + GAP) + GAP
     bars_at = QUERY + 0.7
     _headings(axes, {EDGE: "query", bars_at: "probability", images_at: "heaviest training images: class and weight"})
@@ -48,7 +48,7 @@ def draw_influence(records: list[Explanation], data: PreparedData) -> Figure:
 
     Numbers are the change of the query's loss, in nats, when the image is taken away.
     """
-    figure, axes = _canvas(len(records))
+    figure, axes = _canvas([ROW] * len(records))
     step = IMAGE + 0.13
     harmful_at = PAGE - EDGE - SHOWN_INFLUENCE * step + 0.13
     helpful_at = harmful_at - SHOWN_INFLUENCE * step - 0.2
@@ -75,17 +75,16 @@ def draw_memory(records: list[Explanation], data: PreparedData) -> Figure:
     After the memory images of Memory Wrap's papers. Blue marks an image that gets the query's class when the model
     classifies it (an example), orange one that gets another (a counterfactual).
     """
-    used = max((len(record.exemplars) for record in records), default=0)
-    lines = min(-(-used // MEMORY_IMAGES), MEMORY_LINES)
-    row = max(lines * MEMORY_ROW + 0.12, ROW)
-    figure, axes = _canvas(len(records), row)
+    lines = [max(1, min(-(-len(record.exemplars) // MEMORY_IMAGES), MEMORY_LINES)) for record in records]
+    heights = [max(count * MEMORY_ROW + 0.18, ROW + 0.06) for count in lines]
+    figure, axes = _canvas(heights)
     step = MEMORY_IMAGE + 0.06
     images_at = PAGE - EDGE - MEMORY_IMAGES * step + 0.06
     _headings(axes, {EDGE: "query", images_at: "memory images it used: class they get, weight"})
-    for number, record in enumerate(records):
-        top = HEAD + number * row
+    top = HEAD
+    for record, count, height in zip(records, lines, heights, strict=True):
         _query(axes, EDGE, top, record, data)
-        for place, exemplar in enumerate(record.exemplars[: lines * MEMORY_IMAGES]):
+        for place, exemplar in enumerate(record.exemplars[: count * MEMORY_IMAGES]):
             line, column = divmod(place, MEMORY_IMAGES)
             given = exemplar.label if exemplar.predicted is None else exemplar.predicted
             _captioned(
@@ -98,29 +97,30 @@ def draw_memory(records: list[Explanation], data: PreparedData) -> Figure:
                 RIGHT if given == record.predicted else WRONG,
                 f"{_short(data.class_names[given])}\n{_share(exemplar.weight)}",
             )
-        left = len(record.exemplars) - lines * MEMORY_IMAGES
+        left = len(record.exemplars) - count * MEMORY_IMAGES
         note = f"uses {len(record.exemplars)}" + (f"\n({left} not shown)" if left > 0 else "")
-        axes.text(EDGE, top + QUERY + 0.14, note, va="top", fontsize=6, linespacing=1.1)
+        axes.text(EDGE + QUERY + 0.06, top, note, va="top", fontsize=6, linespacing=1.1)
+        top += height
     return figure
 
 
 def draw_heat_maps(records: list[Explanation], data: PreparedData) -> Figure:
     """One row a query: the query, its example and its counterfactual, each with what its pixels add to the logit.
 
-    One scale a row; its end stands beside the query's map.
+    Every map has its own scale, whose end stands below it: the query's pixels often add tens of times what a memory
+    image's do.
     """
-    figure, axes = _canvas(len(records), HEAT_ROW)
+    figure, axes = _canvas([HEAT_ROW] * len(records))
     places = [EDGE + number * (PAGE - EDGE) / 3 for number in range(3)]
     titles = ("query", "example: gets the same class", "counterfactual: gets another")
     _headings(axes, dict(zip(places, titles, strict=True)))
     for number, record in enumerate(records):
         top = HEAD + number * HEAT_ROW
-        scale = _largest([record.heat_map, *(e.heat_map for e in record.exemplars)])
         names = data.class_names
         line = f"true {_short(names[record.label])}\npredicted {_short(names[record.predicted])}"
         colour = RIGHT if record.label == record.predicted else WRONG
         _captioned(axes, places[0], top, HEAT_IMAGE, record.query, data, colour, line)
-        _heat_map(axes, places[0] + HEAT_IMAGE + 0.06, top, record.heat_map, scale, f"full colour:\n{scale:.2g}")
+        _heat_map(axes, places[0] + HEAT_IMAGE + 0.06, top, record.heat_map)
         for left, exemplar in ((places[1], record.example), (places[2], record.counterfactual)):
             if exemplar is None:
                 axes.text(left, top + HEAT_IMAGE / 2, "none among the\nimages it used", va="center", fontsize=6.5)
@@ -129,39 +129,30 @@ def draw_heat_maps(records: list[Explanation], data: PreparedData) -> Figure:
             line = f"gets {_short(names[given])}\nweight {_share(exemplar.weight)}"
             frame = RIGHT if given == record.predicted else WRONG
             _captioned(axes, left, top, HEAT_IMAGE, exemplar.id, data, frame, line)
-            _heat_map(axes, left + HEAT_IMAGE + 0.06, top, exemplar.heat_map, scale, "")
+            _heat_map(axes, left + HEAT_IMAGE + 0.06, top, exemplar.heat_map)
     return figure
 
 
-def _largest(maps: list[list[list[float]] | None]) -> float:
-    """Largest magnitude in any of the maps; 1 where all are 0."""
-    values = [float(np.abs(np.array(one)).max()) for one in maps if one is not None]
-    return max(values, default=0.0) or 1.0
-
-
-def _heat_map(axes: Axes, left: float, top: float, values: list[list[float]] | None, scale: float, note: str) -> None:
+def _heat_map(axes: Axes, left: float, top: float, values: list[list[float]] | None) -> None:
     """A map in a square: orange adds to the logit of the query's class, violet takes away."""
     if values is None:
         return
     shown = np.array(values)
+    scale = float(np.abs(shown).max()) or 1.0
     height, width = (HEAT_IMAGE * side / max(shown.shape) for side in shown.shape)
     x, y = left + (HEAT_IMAGE - width) / 2, top + (HEAT_IMAGE - height) / 2
     axes.imshow(
-        shown,
-        cmap="PuOr_r",
-        vmin=-scale,
-        vmax=scale,
-        extent=(x, x + width, y + height, y),
-        interpolation="nearest",
+        shown, cmap="PuOr_r", vmin=-scale, vmax=scale, extent=(x, x + width, y + height, y), interpolation="nearest"
     )
     axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=GREY, lw=0.5))
-    axes.text(left, top + HEAT_IMAGE + 0.03, note, va="top", fontsize=6, linespacing=1.0)
+    text = f"full colour\n\N{PLUS-MINUS SIGN}{_share(scale)}"
+    axes.text(left + HEAT_IMAGE / 2, top + HEAT_IMAGE + 0.03, text, ha="center", va="top", fontsize=6, linespacing=1.0)
     _limits(axes)
 
 
-def _canvas(lines: int, row: float = ROW) -> tuple[Figure, Axes]:
-    """A figure for so many queries and axes in inches, y downwards."""
-    height = HEAD + row * lines - 0.08
+def _canvas(rows: list[float]) -> tuple[Figure, Axes]:
+    """A figure for queries of these heights and axes in inches, y downwards."""
+    height = HEAD + sum(rows) - 0.08
     figure = plt.figure(figsize=(PAGE, height), layout="none")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()

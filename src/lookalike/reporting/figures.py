@@ -19,7 +19,7 @@ from lookalike.explanation.record import Explanation, read_explanations
 from lookalike.plan import Plan
 from lookalike.reporting.names import shown_explanations
 from lookalike.reporting.style import GREY, PAGE, PALETTE, save_figure, set_style
-from lookalike.reporting.summaries import GROUP, over_seeds, possible, read_metrics
+from lookalike.reporting.summaries import GROUP, of_several_sizes, over_seeds, possible, read_metrics
 
 PANELS_PER_ROW = 5
 MARKERS = "osD^v"
@@ -161,13 +161,11 @@ def figure_learning_curves(plan: Plan) -> Figure:
 
 def figure_size(plan: Plan) -> Figure:
     """Accuracy against the number of training images, each model in its first mode: mean and 95 % interval."""
-    frame = read_metrics(plan)
+    frame = of_several_sizes(read_metrics(plan))
     first = {name: settings["modes"][0] for name, settings in plan.models.items()}
     frame = frame[frame["mode"] == frame.model.map(first)]
     cells = frame[["dataset", "evaluation_set"]].drop_duplicates()
-    several = [
-        cell for cell in cells.itertuples(index=False) if frame.merge(pd.DataFrame([cell]))["size"].nunique() > 1
-    ]
+    several = list(cells.itertuples(index=False))
     columns = min(3, len(several))
     lines = -(-len(several) // columns)
     figure, axes = plt.subplots(

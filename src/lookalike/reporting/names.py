@@ -17,13 +17,18 @@ def table_names(plan: Plan) -> list[str]:
     """Every table of a study."""
     with_memory = any(settings["method"] in METHODS_WITH_MEMORY for settings in plan.models.values())
     scored = any(True for _ in plan.counterfactuals())
-    by_size = len(plan.sizes) > 1
     return [
         *TABLE_NAMES,
-        *["size"] * by_size,
+        *["size"] * _by_size(plan),
         *["explanations", "non_representativeness"] * with_memory,
         *["counterfactuals"] * scored,
     ]
+
+
+def _by_size(plan: Plan) -> bool:
+    """Whether any model is trained on more than one number of images."""
+    cells = [(dataset, model) for dataset, model, _ in plan.cells()]
+    return len(set(cells)) < len(cells)
 
 
 def table_paths(plan: Plan, name: str) -> list[Path]:
@@ -50,7 +55,7 @@ def figure_names(plan: Plan) -> list[str]:
         "accuracy",
         "reliability",
         *["learning_curves"] * trained,
-        *["size"] * (len(plan.sizes) > 1),
+        *["size"] * _by_size(plan),
         *(f"weights-{name}" for name in shown if name not in with_memory),
         *(f"influence-{name}" for name, method in methods.items() if method in METHODS_WITH_INFLUENCE),
         *(f"memory-{name}" for name in with_memory),

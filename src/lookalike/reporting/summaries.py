@@ -43,6 +43,12 @@ def read_metrics(plan: Plan, name: str = "metrics") -> pd.DataFrame:
     return pd.read_csv(plan.folder / "tables" / f"{name}.csv", dtype={"size": str})
 
 
+def of_several_sizes(frame: pd.DataFrame) -> pd.DataFrame:
+    """The models that were trained on more than one number of images, data set by data set."""
+    counts = frame.groupby(["dataset", "model"])["size"].transform("nunique")
+    return frame[counts > 1]
+
+
 def over_seeds(frame: pd.DataFrame, metrics: list[str], group: list[str]) -> pd.DataFrame:
     """Mean, std and 95 % interval of each metric over seeds, one row a group, order kept."""
     rows = []

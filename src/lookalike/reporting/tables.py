@@ -20,6 +20,7 @@ from lookalike.reporting.summaries import (
     GROUP,
     heading_columns,
     interval,
+    of_several_sizes,
     over_seeds,
     possible,
     read_metrics,
@@ -124,7 +125,7 @@ def table_comparison(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
 
 def table_size(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Accuracy of every model and mode by number of training images; the best of a column in bold."""
-    numbers = over_seeds(read_metrics(plan), ["accuracy"], GROUP)
+    numbers = over_seeds(of_several_sizes(read_metrics(plan)), ["accuracy"], GROUP)
     best = numbers.groupby(["dataset", "size", "evaluation_set"])["accuracy"].transform("max")
     cells = []
     for (_, row), top in zip(numbers.iterrows(), best, strict=True):
