@@ -146,8 +146,8 @@ def check_study(values: Any, source: str) -> Study:
         study = Study.model_validate(values)
     except ValidationError as error:
         raise LookalikeError(_explain(error, source)) from None
-    _check_names(study, source)
     _check_sizes(study, source)
+    _check_names(study, source)
     return study
 
 

@@ -45,7 +45,10 @@ def put(path: str, value: object):
         (put("seedz", [1]), "config.yaml: seedz is no known key; .*\n  seed: \\[1\\]"),
         (put("models.nw.kernl", "x"), "models.nw.kernl is no known key; .*\n  models:\n    nw:\n      kernel: x"),
         (put("models.nw.kernel", "cosin"), "models.nw.kernel is 'cosin'; .*\n      kernel: cosine"),
-        (put("models.nw.method", "nv"), "method 'nv' is unknown; there are fc, nw, knn. Write\n  models:\n    nw:\n"),
+        (
+            put("models.nw.method", "nv"),
+            "method 'nv' is unknown; there are fc, nw, knn, .*. Write\n  models:\n    nw:\n",
+        ),
         (put("models.nw.method", None), "models.nw: has no method"),
         (put("models.nw.modes", ["ful"]), "must be one of random, full, .*\n      modes: \\[full\\]"),
         (put("models.fc.modes", ["full"]), "models.fc.modes.0 is 'full'; it must be one of linear"),
@@ -103,7 +106,31 @@ def put(path: str, value: object):
         ),
         (put("patch", {"model": "knn", "target": 0}), "patch.model is 'knn', which has no gradient to follow"),
         (put("patch", {"model": "fc"}), "patch.target is 859, but digits has 10 classes"),
-        (put("sizes", [5000]), "sizes has 5000, but digits has 1297 training images. Write\n  sizes: \\[all\\]"),
+        (put("sizes", [5000]), "sizes has 5000, but digits has 1297 training images. Write\n  datasets:\n    digits:"),
+        (
+            put("datasets.digits.sizes", [200]),
+            "datasets.digits.sizes has 200, .* Write\n  sizes: \\[100, 300, all, 200\\]",
+        ),
+        (put("models.nw.sizes", [50]), "models.nw.sizes has 50, which the study's sizes lack. Write"),
+        (put("models.nw.datasets", ["digit"]), "models.nw.datasets has 'digit', which the study's datasets lack"),
+        (put("models.fc.sizes", ["all"]), None),
+        (
+            put("models.fc.sizes", [100]),
+            "models.knn takes its network from fc, which has no run for sizes 'all'. Write\n  models:\n    knn:",
+        ),
+        (
+            put("models.fc.training.by_dataset", {"digits": {"epoch": 3}}),
+            "models.fc.training: by_dataset.digits.epoch: Extra inputs are not permitted",
+        ),
+        (
+            put("models.fc.training.by_dataset", {"svhn": {"epochs": 3}}),
+            "by_dataset names 'svhn', which is no data set of this study",
+        ),
+        (put("patch", {"model": "memory_wrap", "target": 0}), "memory_wrap, which does not run on all datasets"),
+        (
+            put("datasets.digits.normalization", {"mean": [0.5, 0.5], "std": [0.5]}),
+            "mean has 2 numbers and std 1; give one of each a channel",
+        ),
         (put("sizes", ["some"]), "each size is all or a number of training images"),
         (put("baseline", "fcc"), "baseline is 'fcc'.*\n  baseline: fc"),
         (put("version", 2), "version is 2, this lookalike reads version 1"),
@@ -139,7 +166,7 @@ def test_plan_round_trip(tiny: Plan) -> None:
     again.write()
     assert tiny.path.stat().st_mtime_ns == stamp
     tiny.path.write_text(json.dumps({**tiny.as_json(), "plan_version": 9}))
-    with pytest.raises(LookalikeError, match="has plan version 9, this lookalike writes 3"):
+    with pytest.raises(LookalikeError, match="has plan version 9, this lookalike writes 4"):
         Plan.read(tiny.path)
     with pytest.raises(LookalikeError, match="has no run 'x'"):
         tiny.run("x")

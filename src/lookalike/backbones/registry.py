@@ -18,6 +18,7 @@ BACKBONES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cifar_shufflenet_v2": (CIFAR, "CifarShuffleNetV2", {"widths": (116, 232, 464)}),
     "wide_resnet_28_10": (CIFAR, "WideResNet", {"width": 10}),
     "wide_resnet_28_2": (CIFAR, "WideResNet", {"width": 2}),
+    "cifar_vit": ("lookalike.backbones.vit_cifar", "CifarViT", {}),
     "resnet18": (TORCHVISION, "TorchvisionResNet", {"name": "resnet18"}),
     "resnet50": (TORCHVISION, "TorchvisionResNet", {"name": "resnet50"}),
     "densenet121": (TORCHVISION, "TorchvisionDenseNet", {"name": "densenet121"}),

@@ -22,12 +22,13 @@ TINY = 1e-6  # inside the root of cosine's norms: a zero vector stays zero
 
 def cosine_distance(queries: Tensor, memory: Tensor) -> Tensor:
     """1 - cosine (B, M) of rows (B, D) and (M, D)."""
-    return 1 - _unit(queries) @ _unit(memory).T
+    lengths = [(_squares(rows) + TINY).rsqrt() for rows in (queries, memory)]
+    return 1 - (queries @ memory.T) * lengths[0][:, None] * lengths[1]
 
 
 def l2_distance(queries: Tensor, memory: Tensor) -> Tensor:
     """Squared Euclidean distance (B, M)."""
-    squares = queries.square().sum(1)[:, None] + memory.square().sum(1)
+    squares = _squares(queries)[:, None] + _squares(memory)
     return torch.addmm(squares, queries, memory.T, alpha=-2).clamp(min=0)
 
 
@@ -36,8 +37,9 @@ def dot_distance(queries: Tensor, memory: Tensor) -> Tensor:
     return -(queries @ memory.T)
 
 
-def _unit(rows: Tensor) -> Tensor:
-    return rows / (rows.square().sum(1, keepdim=True) + TINY).sqrt()
+def _squares(rows: Tensor) -> Tensor:
+    """Squared lengths (N,) of rows (N, D), with no copy of the rows: of a large memory that would be the most."""
+    return torch.einsum("nd,nd->n", rows, rows)
 
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -45,6 +47,11 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l2": l2_distance,
     "dot": dot_distance,
 }
+
+
+def _all_finite(rows: Tensor) -> bool:
+    """Whether all are numbers; the extremes are not if any is not, and need no copy of the rows."""
+    return not rows.numel() or bool(torch.isfinite(torch.stack(rows.detach().aminmax())).all())
 
 
 class MLP(nn.Module):
@@ -126,7 +133,7 @@ class _MemoryLayer(nn.Module):
                 f"{what} of shape {tuple(rows.shape)}: this layer takes (rows, {self.encoder_output_dim})."
             )
         # A training on a GPU would wait for the answer; there the loss tells.
-        if (rows.device.type == "cpu" or not self.training) and not bool(torch.isfinite(rows).all()):
+        if (rows.device.type == "cpu" or not self.training) and not _all_finite(rows):
             raise ValueError(f"{what} with features that are not finite: look at the encoder and its input.")
         return rows
 
