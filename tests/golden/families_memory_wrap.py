@@ -1,6 +1,7 @@
 """Golden families of Memory Wrap: layers, sparsemax, subset draws."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,7 +42,9 @@ from lookalike.methods.memory_wrap.measures import (
 )
 from lookalike.methods.memory_wrap.sparsemax import sparsemax
 from lookalike.settings import BackboneSettings
+from lookalike.study import read_study
 
+ROOT = Path(__file__).parents[2]
 HELD_OUT = {"SVHN": 6000, "CIFAR10": 6000, "CINIC10": 10}
 NAMES = {"SVHN": "svhn", "CIFAR10": "cifar10", "CINIC10": "cinic10"}
 
@@ -66,6 +69,12 @@ def check_splits(name: str, content: dict[str, np.ndarray]) -> None:
     assert checked
     labels = content["bal_labels"]
     np.testing.assert_allclose(len(labels) / np.bincount(labels)[labels], content["bal_weights"], rtol=1e-12)
+    study = read_study(ROOT / "workflow" / "studies" / "memory_wrap.yaml")
+    for key in HELD_OUT:  # normalised by the study's mean and std, the stored pictures are the image again
+        entry = study.datasets[NAMES[key]]
+        assert (entry.held_out, entry.draw) == (HELD_OUT[key], "memory_wrap")
+        mean, std = (np.array(values)[:, None, None] for values in vars(entry.normalization).values())
+        close(content[f"unnormalised.{key}"] - mean - content["img"] * std, np.zeros((3, 4, 4)), 1e-6, what=key)
 
 
 def check_layer(name: str, content: dict[str, np.ndarray]) -> None:

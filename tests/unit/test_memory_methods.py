@@ -1,5 +1,7 @@
 """Methods with a random memory: drawing, training, measures, explanations, each recomputed one image at a time."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,11 +38,12 @@ from lookalike.methods.memory_wrap.measures import squared_distances
 from lookalike.plan import Evaluation, Plan
 from lookalike.reporting.tables import TABLES, as_latex
 from lookalike.settings import BackboneSettings
-from lookalike.study import check_study
+from lookalike.study import check_study, read_study
 from lookalike.support.precompute import load_run, precompute_support
 from lookalike.training.train import steps_in_epoch, train
 
-SHAPE, CLASSES, DIM = (1, 8, 8), 4, 128
+ROOT = Path(__file__).parents[2]
+SHAPE, CLASSES = (1, 8, 8), 4
 MODULES = {
     "memory_wrap": classifier,
     "baseline_memory": baseline,
@@ -365,6 +368,26 @@ def test_prototypes_without_the_query() -> None:
     torch.testing.assert_close(found[0, 0], features[0])
     torch.testing.assert_close(found[0, 1], features[2:5].mean(0))
     torch.testing.assert_close(found[1, 2], features[5])  # nothing else of that class is there
+
+
+def test_every_encoder_of_the_papers_study_takes_a_step() -> None:
+    """Real images' shape, a memory, gradients everywhere; the study's own settings."""
+    study = read_study(ROOT / "workflow" / "studies" / "memory_wrap.yaml")
+    kinds = {"fc", "memory_wrap", "baseline_memory"}
+    for name in (n for n in study.models if n.endswith("_wrap")):
+        family = [study.models[name.replace("_wrap", end)] for end in ("_std", "_memory", "_wrap")]
+        assert {model.method for model in family} == kinds
+        assert all((m.backbone, m.training) == (family[0].backbone, family[0].training) for m in family), name
+        torch.manual_seed(0)
+        model = classifier.Model(study.models[name], make_backbone(study.models[name].backbone, (3, 32, 32)), 10)
+        pool = FakePool(12)
+        pool.images = torch.randn(12, 3, 32, 32)
+        made = {"augment": torch.Generator(), "support": torch.Generator().manual_seed(5)}
+        rows = torch.arange(3)
+        loss, _ = model.training_loss(Batch(pool.images[rows], pool.labels[rows], rows, pool, made))
+        loss.backward()
+        without = [key for key, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+        assert not without, name
 
 
 # Through the stages -----------------------------------------------------------------------------
