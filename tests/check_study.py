@@ -4,13 +4,20 @@ import csv
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 LEAST_ACCURACY = {"digits": 0.97, "critters": 0.80}
 CLUSTER_GAP = {"digits": 0.02, "critters": 0.05}
 
 
+SIZES = ("100", "300", "all")
+LEAST_BY_MEMORY = 0.97  # Memory Wrap on all digits
+
+
 def main(folder: Path) -> None:
     with open(folder / "tables" / "accuracy.csv") as handle:
-        rows = {(row["dataset"], row["model"], row["mode"]): row for row in csv.DictReader(handle)}
+        every = list(csv.DictReader(handle))
+    rows = {(row["dataset"], row["model"], row["mode"]): row for row in every if row["size"] == "all"}
     accuracy = {key: float(row["accuracy"]) for key, row in rows.items()}
     for dataset, least in LEAST_ACCURACY.items():
         for key in ((dataset, "fc", "linear"), (dataset, "nw", "full"), (dataset, "knn", "vote")):
@@ -21,6 +28,19 @@ def main(folder: Path) -> None:
         gap = abs(accuracy[dataset, "nw", "full"] - accuracy[dataset, "nw", "cluster"])
         print(f"{dataset}: nw full against nw cluster: {gap:.4f} apart")
         assert gap <= CLUSTER_GAP[dataset]
+    for model, mode in (("fc", "linear"), ("memory_wrap", "cached"), ("memory_wrap", "draws")):
+        cells = {
+            row["size"]: row for row in every if (row["dataset"], row["model"], row["mode"]) == ("digits", model, mode)
+        }
+        assert tuple(cells) == SIZES, (model, mode)
+        by_size = [float(cells[size]["accuracy"]) for size in SIZES]
+        print(f"digits {model} {mode} with {', '.join(SIZES)} images: {', '.join(f'{value:.4f}' for value in by_size)}")
+        assert by_size == sorted(by_size), (model, mode)
+    assert accuracy["digits", "memory_wrap", "cached"] >= LEAST_BY_MEMORY
+    for records in sorted(folder.glob("digits/*memory*/*/seed0/explain/*.parquet")):
+        errors = pq.read_table(records, columns=["completeness_error"])["completeness_error"].to_pylist()
+        print(f"{records.relative_to(folder)}: completeness of the heat maps off by {max(errors):.4f} at most")
+        assert max(errors) < 0.01, records
 
 
 if __name__ == "__main__":
