@@ -17,7 +17,14 @@ from lookalike.provenance import git_state
 
 CONTENTS = "bundle.json"
 STUDY_FILES = ("plan.json", "config.json", "report.html", "tables/*", "figures/*", "packs/*.json")
-RUN_FILES = ("run.json", "history.csv", "eval/*/predictions.parquet", "explain/*.parquet", "logs/*.log")
+RUN_FILES = (
+    "run.json",
+    "history.csv",
+    "eval/*/predictions.parquet",
+    "explain/*.parquet",
+    "counterfactuals/*.parquet",
+    "logs/*.log",
+)
 WEIGHTS = ("model.safetensors",)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same study gives the same bytes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Mapping
+from typing import Any
 
 from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import DataSettings, entry_settings, prepared_bytes
@@ -39,7 +40,8 @@ def job_needs(
         most: of a cluster, as `largest_asked` tells.
     """
     said = {**plan.resources.get(stage, {}), **plan.resources.get(f"{stage}/{model}", {})}
-    found = {**_expected(stage, entry_settings(plan.datasets[dataset]), at_once), **said}
+    long = stage in LONG or (stage == "explain" and has_heat_maps(plan.models[model]))
+    found = {**_expected(stage, entry_settings(plan.datasets[dataset]), at_once, long), **said}
     for name in ("mem_mb", "runtime"):
         found[name] *= min(attempt, 2)
         if most and name in most:
@@ -47,12 +49,18 @@ def job_needs(
     return found
 
 
-def _expected(stage: str, entry: DataSettings, at_once: int) -> dict[str, int]:
+def has_heat_maps(settings: Mapping[str, Any]) -> bool:
+    """Whether explaining a model needs gradients of its network, and so a GPU where there is one."""
+    return bool(settings.get("inference", {}).get("heat_maps"))
+
+
+def _expected(stage: str, entry: DataSettings, at_once: int, long: bool) -> dict[str, int]:
     photographs = DATA_SETS[entry.source].form == "files"
     # Small images are held as a whole, photographs are read as they are needed.
     megabytes = 4000 if photographs else 2000 + 2 * prepared_bytes(entry) // 1_000_000
-    minutes = (240 if stage in LONG else 60) * (6 if photographs else 1)
-    return {"mem_mb": megabytes * at_once, "runtime": minutes, "gpu": int(stage in ON_GPU)}
+    minutes = (240 if long else 60) * (6 if photographs else 1)
+    on_gpu = stage in ON_GPU or (stage == "explain" and long)
+    return {"mem_mb": megabytes * at_once, "runtime": minutes, "gpu": int(on_gpu)}
 
 
 def largest_asked() -> dict[str, int]:

@@ -13,6 +13,7 @@ from lookalike.seeds import derive_seed
 
 PLAN_VERSION = 4
 PLACE_KEYS = ("datasets", "sizes")  # settings that say where a model runs, not how
+EXPLANATION_KEYS = ("heat_maps", "counterfactuals")  # of `inference`: support and predictions do not read them
 INFERENCE_KEYS = ("modes", "explain", "inference")  # settings that training does not read
 
 
@@ -64,9 +65,23 @@ class RunSpec:
 
     @property
     def inference_settings(self) -> dict[str, Any]:
-        """What support and inference read besides the weights."""
+        """What support and predictions read besides the weights."""
         left_out = ("training", "modes", "explain", *PLACE_KEYS)
-        return {key: value for key, value in self.settings.items() if key not in left_out}
+        found = {key: value for key, value in self.settings.items() if key not in left_out}
+        if "inference" in found:
+            found["inference"] = {k: v for k, v in found["inference"].items() if k not in EXPLANATION_KEYS}
+        return found
+
+    @property
+    def explanation_settings(self) -> dict[str, Any]:
+        """The settings that explanations read besides those of inference."""
+        return {"heat_maps": self.settings.get("inference", {}).get("heat_maps")}
+
+    @property
+    def counterfactual_settings(self) -> dict[str, Any] | None:
+        """The settings that scores of counterfactuals read besides those of inference; None where there are none."""
+        found: dict[str, Any] | None = self.settings.get("inference", {}).get("counterfactuals")
+        return found
 
     @property
     def trained(self) -> bool:
@@ -227,7 +242,7 @@ class Plan:
     def counterfactuals(self) -> Iterator[tuple[RunSpec, str]]:
         """Runs and evaluation sets whose counterfactual images are scored."""
         for run in self.runs():
-            if run.settings.get("inference", {}).get("counterfactuals"):
+            if run.counterfactual_settings is not None:
                 for split in filter(is_unchanged, self.evaluation_sets):
                     yield run, split
 

@@ -58,6 +58,8 @@ class TrainingSettings(Settings):
     def _overrides_fit(self) -> TrainingSettings:
         common = self.model_dump(exclude={"by_dataset"})
         for dataset, different in self.by_dataset.items():
+            if "by_dataset" in different:
+                raise ValueError(f"by_dataset.{dataset} has by_dataset again; write its keys there themselves")
             try:
                 TrainingSettings.model_validate({**common, **different})
             except ValidationError as error:

@@ -352,6 +352,17 @@ def _check_places(study: Study, name: str, source: str) -> None:
                     f"{source}: models.{name}.{key} has {entry!r}, which the study's {key} lack. Write\n"
                     + _yaml(("models", name, key), f"[{', '.join(map(str, there))}]")
                 )
+    owned = {
+        (dataset, size)
+        for dataset in model.datasets or study.datasets
+        for size in model.sizes or study.sizes
+        if study.datasets[dataset].sizes is None or size in study.datasets[dataset].sizes
+    }
+    if not owned:
+        raise LookalikeError(
+            f"{source}: models.{name} has no run: its data sets are not used at its sizes. Write\n"
+            + _yaml(("models", name, "sizes"), f"[{', '.join(map(str, study.sizes))}]")
+        )
     for key in ("datasets", "sizes"):
         own, needed = getattr(owner, key), getattr(model, key) or tuple(getattr(study, key))
         missing = [entry for entry in needed if own is not None and entry not in own]

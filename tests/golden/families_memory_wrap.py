@@ -12,7 +12,7 @@ from torch import nn
 from lookalike.backbones.build import make_backbone
 from lookalike.data.settings import ArraySettings
 from lookalike.data.subsets import memory_wrap_draw
-from lookalike.evaluation.metrics import TopItems
+from lookalike.evaluation.agreement import TopItems
 from lookalike.methods import matching, protonet
 from lookalike.methods.memory_wrap.attribution import complete_attribution, integrated_gradients
 from lookalike.methods.memory_wrap.counterfactuals import (
@@ -350,7 +350,8 @@ def check_fewshot(name: str, content: dict[str, np.ndarray]) -> None:
     prototypes = protonet.class_means(support, labels, meta["c"])
     close(prototypes, content["prototypes"], 1e-5)
     close(cosine_distance(query, prototypes), content["proto_distance"], 1e-5)
-    close(protonet.prototype_log_probs(query, prototypes), content["proto_log_prob"], 1e-5)
+    distances = protonet.distances_from_classes(query, support, labels, meta["c"])
+    close(F.log_softmax(-distances, 1), content["proto_log_prob"], 1e-5)
     context = matching.ContextEmbedding(meta["d"]).requires_grad_(False)
     context.memory_lstm.load_state_dict(_part(data, "g.lstm."))
     context.query_cell.load_state_dict(_part(data, "f.lstm_cell."))

@@ -1,5 +1,6 @@
 """Methods with a random memory: drawing, training, measures, explanations, each recomputed one image at a time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from lookalike.data.prepared import open_data
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.collect import _metrics, read_predictions
 from lookalike.evaluation.evaluate import evaluate
-from lookalike.evaluation.statistics import compare_paired
+from lookalike.evaluation.statistics import compare_paired, summarise_seeds
 from lookalike.explanation.counterfactuals import score_counterfactuals
 from lookalike.explanation.explain import explain
 from lookalike.explanation.record import read_explanations
@@ -33,7 +34,7 @@ from lookalike.methods.memory_wrap.counterfactuals import (
     search_counterfactuals,
     train_autoencoder,
 )
-from lookalike.methods.memory_wrap.layer import MemoryWrapLayer
+from lookalike.methods.memory_wrap.layer import MemoryWrapLayer, cosine_distance
 from lookalike.methods.memory_wrap.measures import squared_distances
 from lookalike.plan import Evaluation, Plan
 from lookalike.reporting.tables import TABLES, as_latex
@@ -364,10 +365,15 @@ def test_prototypes_without_the_query() -> None:
     features, labels = torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 1, 2])
     excluded = torch.zeros(2, 6, dtype=torch.bool)
     excluded[0, 1] = excluded[1, 5] = True
-    found = protonet.class_means(features, labels, 3, excluded)
-    torch.testing.assert_close(found[0, 0], features[0])
-    torch.testing.assert_close(found[0, 1], features[2:5].mean(0))
-    torch.testing.assert_close(found[1, 2], features[5])  # nothing else of that class is there
+    queries = torch.randn(2, 3)
+    found = protonet.distances_from_classes(queries, features, labels, 3, excluded)
+    means = protonet.class_means(features, labels, 3)  # of the second query all: its class has nothing else
+    torch.testing.assert_close(
+        found,
+        cosine_distance(queries, torch.stack([features[0], means[1], means[2]])).where(
+            torch.tensor([[True], [False]]), cosine_distance(queries, means)
+        ),
+    )
 
 
 def test_every_encoder_of_the_papers_study_takes_a_step() -> None:
@@ -470,6 +476,70 @@ def test_stages_of_methods_with_a_memory(memory_plan: Plan) -> None:
         bold = [text for text in shown[column] if text.startswith("**")]
         assert f"**{numbers.accuracy[best[size]] * 100:.2f}**" in bold
     assert rf"\textbf{{{numbers.accuracy[best['100']] * 100:.2f}}}" in as_latex(shown, caption, "tab:size")
+
+
+def test_a_bundle_has_what_its_tables_need(memory_plan: Plan, tmp_path: Path) -> None:
+    from lookalike.bundle import bundle, rebuild, unbundle
+    from lookalike.evaluation.collect import collect_metrics
+
+    for run in memory_plan.runs():
+        train(run)
+        precompute_support(run)
+        for mode in run.settings["modes"]:
+            evaluate(run, mode, "test")
+    for run, split in memory_plan.counterfactuals():
+        score_counterfactuals(run, split)
+    for e in memory_plan.explanations():
+        explain(e.run, e.mode, e.split)
+    collect_metrics(memory_plan)
+    bundle(memory_plan, tmp_path / "study.zip")
+    opened = unbundle(tmp_path / "study.zip", tmp_path / "elsewhere")
+    remarks = rebuild(opened)
+    assert not [remark for remark in remarks if remark.startswith("table")]
+    assert (opened.folder / "tables" / "counterfactuals.csv").exists()
+    reliability = pd.read_csv(opened.folder / "tables" / "reliability.csv")
+    counts = reliability.groupby(["model", "size", "mode"]).n.sum()
+    assert set(counts.round(6)) == {500}  # five memories a query are no more queries
+    next(run for run, _ in opened.counterfactuals()).counterfactuals("test").unlink()
+    with pytest.raises(LookalikeError, match=r"counterfactuals/test.parquet is missing; run the stage that writes it"):
+        TABLES["counterfactuals"](opened)
+
+
+def test_settings_of_explanations_leave_predictions_alone(memory_plan: Plan) -> None:
+    run = memory_plan.run("digits/memory_wrap/100/seed0")
+    before = [run.training_settings, run.inference_settings, run.explanation_settings, run.counterfactual_settings]
+
+    def changed(**inference: object) -> list[bool]:
+        entry = memory_plan.models["memory_wrap"]
+        models = {**memory_plan.models, "memory_wrap": {**entry, "inference": {**entry["inference"], **inference}}}
+        other = replace(run, plan=replace(memory_plan, models=models))
+        after = [
+            other.training_settings,
+            other.inference_settings,
+            other.explanation_settings,
+            other.counterfactual_settings,
+        ]
+        return [a != b for a, b in zip(before, after, strict=True)]
+
+    assert changed(heat_maps=None) == [False, False, True, False]
+    assert changed(counterfactuals={"queries": 3, "epochs": 4, "iterations": 1}) == [False, False, False, True]
+    assert changed(draws=3) == [False, True, False, False]
+    with pytest.raises(LookalikeError, match=r"digits/fc/100/seed0 asks for no scores of counterfactuals"):
+        score_counterfactuals(memory_plan.run("digits/fc/100/seed0"), "test")
+
+
+def test_images_of_odd_sides_are_reconstructed() -> None:
+    images = torch.rand(2, 3, 9, 7)
+    assert train_autoencoder(lambda rows: images[rows], torch.arange(2), 1, 0)(images).shape == images.shape
+
+
+def test_a_seed_without_a_value_is_left_out() -> None:
+    found = summarise_seeds(np.array([0.2, np.nan, 0.4]))
+    assert (found.mean, found.n) == (pytest.approx(0.3), 2)
+    assert found == summarise_seeds(np.array([0.2, 0.4]))
+    none = summarise_seeds(np.array([np.nan, np.nan]))
+    assert np.isnan(none.mean)
+    assert none.n == 0
 
 
 def test_score_of_one_counterfactual_by_hand(memory_plan: Plan) -> None:

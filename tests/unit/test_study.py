@@ -126,6 +126,18 @@ def put(path: str, value: object):
             put("models.fc.training.by_dataset", {"svhn": {"epochs": 3}}),
             "by_dataset names 'svhn', which is no data set of this study",
         ),
+        (put("models.memory_wrap.datasets", ["critters"]), None),
+        (
+            lambda study: [
+                put("models.memory_wrap.datasets", ["critters"])(study),
+                put("models.memory_wrap.sizes", [100])(study),
+            ],
+            "models.memory_wrap has no run: its data sets are not used at its sizes",
+        ),
+        (
+            put("models.fc.training.by_dataset", {"digits": {"by_dataset": {}}}),
+            "by_dataset.digits has by_dataset again; write its keys there themselves",
+        ),
         (put("patch", {"model": "memory_wrap", "target": 0}), "memory_wrap, which does not run on all datasets"),
         (
             put("datasets.digits.normalization", {"mean": [0.5, 0.5], "std": [0.5]}),

@@ -239,7 +239,9 @@ def made_of(stage):
         if stage == "make_patch":
             return [*found, PLAN.patch]
         found.append(query_version(run))
-        return [*found, PLAN.explained_queries] if stage == "explain" else found
+        if stage == "explain":
+            return [*found, run.explanation_settings, PLAN.explained_queries]
+        return [*found, run.counterfactual_settings] if stage == "score_counterfactuals" else found
 
     return values
 

@@ -16,6 +16,7 @@ rule explain:
     resources:
         mem_mb=needs("explain", "mem_mb"),
         runtime=needs("explain", "runtime"),
+        gpu=needs("explain", "gpu"),
     params:
         plan=str(PLAN.path),
         made_of=made_of("explain"),

@@ -94,7 +94,7 @@ rule table_comparison:
     localrule: True
     params:
         plan=str(PLAN.path),
-        baseline=PLAN.baseline,
+        baseline=[PLAN.baseline, PLAN.models[PLAN.baseline]["modes"][0]],
         code=stage_code("draw_table"),
     message:
         "Table: models compared on the same queries"
@@ -295,6 +295,7 @@ rule figure_size:
     localrule: True
     params:
         plan=str(PLAN.path),
+        shown=[[name, settings["modes"][0]] for name, settings in PLAN.models.items()],
         code=stage_code("draw_figure"),
     message:
         "Figure: accuracy by number of training images"

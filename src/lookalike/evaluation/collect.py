@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.errors import LookalikeError
-from lookalike.evaluation.metrics import BINS, RANKINGS, TopItems, bin_of, real_accuracy, summarise
+from lookalike.evaluation.agreement import RANKINGS, TopItems
+from lookalike.evaluation.metrics import BINS, bin_of, real_accuracy, summarise
 from lookalike.files import writing
 from lookalike.plan import Evaluation, Plan
 
@@ -32,13 +33,14 @@ def collect_metrics(plan: Plan) -> None:
         for label, part in frame.groupby("label"):
             classes.append({**key, "label": label, **_metrics(part)})
         which = bin_of(frame.confidence.to_numpy())
+        draws = frame.draw.nunique() if "draw" in frame else 1  # several answers a query are no more queries
         for number in range(BINS):
             part = frame[which == number]
             bins.append(
                 {
                     **key,
                     "bin": number,
-                    "n": len(part),
+                    "n": len(part) / draws,
                     "confidence": part.confidence.mean() if len(part) else np.nan,
                     "accuracy": (part.label == part.predicted).mean() if len(part) else np.nan,
                 }
@@ -62,11 +64,19 @@ def read_predictions(evaluation: Evaluation) -> pd.DataFrame:
     Raises:
         LookalikeError: the file is missing or damaged.
     """
-    path: Path = evaluation.run.predictions(evaluation.mode, evaluation.split)
+    return read_table(evaluation.run.predictions(evaluation.mode, evaluation.split))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A parquet file of a run.
+
+    Raises:
+        LookalikeError: the file is missing or damaged.
+    """
     try:
         return pq.ParquetFile(path).read().to_pandas()
     except FileNotFoundError:
-        raise LookalikeError(f"{path} is missing; run the evaluation again.") from None
+        raise LookalikeError(f"{path} is missing; run the stage that writes it again.") from None
     except (OSError, pa.ArrowException) as error:
         raise LookalikeError(f"{path} cannot be read ({error}); delete it and run again.") from None
 

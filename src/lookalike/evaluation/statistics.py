@@ -32,9 +32,13 @@ def summarise_seeds(values: np.ndarray) -> Summary:
     """Mean, standard deviation (n - 1) and 95 % t interval of one value a seed.
 
     Args:
-        values: (n,), n at least 1.
+        values: (n,); a seed that has none, nan, is left out.
     """
     values = np.asarray(values, np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        unknown = float("nan")
+        return Summary(unknown, unknown, unknown, unknown, 0)
     n, mean = len(values), float(values.mean())
     if n == 1:
         return Summary(mean, float("nan"), float("nan"), float("nan"), 1)

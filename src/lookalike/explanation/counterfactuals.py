@@ -18,6 +18,7 @@ from torch import Tensor
 from lookalike.data.images import Images, open_images
 from lookalike.determinism import generator
 from lookalike.devices import best_device
+from lookalike.errors import LookalikeError
 from lookalike.files import writing
 from lookalike.methods.memory_wrap.classifier import CounterfactualSettings
 from lookalike.methods.memory_wrap.counterfactuals import (
@@ -51,12 +52,17 @@ def score_counterfactuals(run: RunSpec, split: str) -> str:
         How many queries each source has a counterfactual for.
 
     Raises:
-        LookalikeError: data, weights or support are missing or damaged.
+        LookalikeError: the model asks for none; data, weights or support are missing or damaged.
     """
+    if run.counterfactual_settings is None:
+        raise LookalikeError(
+            f"{run.id} asks for no scores of counterfactuals, which memory_wrap and baseline_memory have; write\n"
+            f"  models:\n    {run.model}:\n      inference: {{counterfactuals: {{}}}}"
+        )
+    settings = CounterfactualSettings.model_validate(run.counterfactual_settings)
     data, classifier, queries = load_run(run, split)
     device = best_device(run.plan.runs_per_gpu)
     classifier.embed_on(device)
-    settings = CounterfactualSettings.model_validate(run.settings["inference"]["counterfactuals"])
     made = generator(derive_seed(run.plan.seed, run.dataset, run.seed, split, "scored counterfactuals"))
     queries = queries.rows(torch.randperm(len(queries), generator=made)[: settings.queries])
     training = open_images(data, data.training_rows(run), device)
@@ -92,11 +98,12 @@ def score_counterfactuals(run: RunSpec, split: str) -> str:
     tables, said = [], []
     for source, images, new, there in (
         ("memory", own, classes, classes >= 0),
-        ("search", searched.images, searched.classes, searched.found),
+        ("search", searched.images, searched.classes, searched.found & allowed.any(1)),
     ):
         norms, gap_old, scored = _norms(images, new, predicted, there, full, of_class)
         new_codes = full.encoder(images)
         trust = trust_score(new_codes, prototypes[predicted], prototypes[new.clamp(min=0)])
+        both_known = known[predicted] & known[new.clamp(min=0)]
         columns = {
             "id": queries.ids,
             "label": queries.labels,
@@ -108,7 +115,7 @@ def score_counterfactuals(run: RunSpec, split: str) -> str:
             "iim1": norms.iim1,
             "im2": norms.im2,
             "gap_old": gap_old,
-            "trust": torch.where(scored, trust.double(), torch.nan),
+            "trust": torch.where(scored & both_known, trust.double(), torch.nan),
         }
         table = pa.table({name: values.cpu().numpy() for name, values in columns.items()})
         tables.append(table.append_column("source", pa.array([source] * len(ids))))

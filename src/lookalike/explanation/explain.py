@@ -7,7 +7,9 @@ import torch
 
 from lookalike.data.images import open_images
 from lookalike.determinism import generator
+from lookalike.devices import best_device
 from lookalike.explanation.record import write_explanations
+from lookalike.needs import has_heat_maps
 from lookalike.plan import RunSpec
 from lookalike.seeds import derive_seed
 from lookalike.support.precompute import load_run
@@ -28,6 +30,8 @@ def explain(run: RunSpec, mode: str, split: str) -> None:
     few = min(count // 2, len(missed))
     rows = torch.cat([hit[: count - few], missed[:few]])
     records = classifier.explain(queries.rows(rows), mode)
+    if has_heat_maps(run.settings):
+        classifier.embed_on(best_device(run.plan.runs_per_gpu))
     black, white = (open_images(data, np.array([0])).normalised(torch.full((1, 1, 1), value)) for value in (0.0, 1.0))
 
     def take(ids: list[int]) -> torch.Tensor:

@@ -85,7 +85,7 @@ class Model(memory.MemoryClassifier):
             embedded = self.context.memory(memory.float())
             queries = self.context.queries(features.float(), embedded, self.settings.reads)
             weights = attention(queries, embedded)
-        if excluded is not None:
-            weights = weights.masked_fill(excluded, 0)
-            weights = weights / weights.sum(1, keepdim=True)
-        return label_mixture(weights, labels, self.n_classes).clamp(SMALLEST, 1 - SMALLEST).log()
+            if excluded is not None:
+                weights = weights.masked_fill(excluded, 0)
+                weights = weights / weights.sum(1, keepdim=True)
+            return label_mixture(weights, labels, self.n_classes).clamp(SMALLEST, 1 - SMALLEST).log()

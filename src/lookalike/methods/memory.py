@@ -8,7 +8,7 @@ and embedded once: `cached` is one of them for all queries, `draws` several, who
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -22,6 +22,7 @@ from lookalike.seeds import derive_seed
 from lookalike.settings import Settings as BaseSettings
 
 Mode = Literal["cached", "draws"]
+QUERIES_PER_BLOCK = 2048
 
 
 class MemorySettings(BaseSettings):
@@ -78,12 +79,12 @@ class MemoryClassifier(Classifier):
         self.settings = settings
 
     @abstractmethod
-    def decide(self, features: Tensor, memory: Tensor, labels: Tensor, excluded: Tensor | None = None) -> Tensor:
+    def decide(self, features: Tensor, memory: Any, labels: Tensor, excluded: Tensor | None = None) -> Tensor:
         """Log-probabilities (B, C).
 
         Args:
             features: (B, D) of the queries.
-            memory: (M, D).
+            memory: (M, D) in training; what `prepared` gives at inference.
             labels: (M,) of the memory.
             excluded: (B, M) true where a query may not use a memory row.
         """
@@ -140,13 +141,18 @@ class MemoryClassifier(Classifier):
 
     def predict(self, features: Tensor, mode: str) -> Prediction:
         """Under the first memory; in mode `draws` under each of the others too."""
+        blocks = features.cpu().split(QUERIES_PER_BLOCK)
         log_probs = torch.stack(
             [
-                self.decide(features.cpu(), self.memory["features"][number], self.memory["labels"][number]).float()
-                for number in range(self.memories(mode))
+                torch.cat([self.decide(block, self.prepared(k), self.memory["labels"][k]).float() for block in blocks])
+                for k in range(self.memories(mode))
             ]
         )
         return Prediction(log_probs[0], log_probs if mode == "draws" else None)
+
+    def prepared(self, number: int) -> Any:
+        """A memory of inference as `decide` takes it; a method may do what it can do once."""
+        return self.memory["features"][number]
 
     def memories(self, mode: str) -> int:
         """How many memories a mode averages over.

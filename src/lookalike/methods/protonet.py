@@ -16,7 +16,7 @@ from torch import Tensor
 from lookalike.errors import LookalikeError
 from lookalike.methods import memory
 from lookalike.methods.base import Pool
-from lookalike.methods.memory_wrap.layer import cosine_distance
+from lookalike.methods.memory_wrap.layer import cosine_distance, paired_cosine_distance
 
 
 class BalancedMemory(memory.MemorySettings):
@@ -33,14 +33,13 @@ class Settings(memory.Settings):
     memory: BalancedMemory = Field(BalancedMemory())  # type: ignore[assignment]
 
 
-def class_means(features: Tensor, labels: Tensor, n_classes: int, excluded: Tensor | None = None) -> Tensor:
-    """Prototypes (C, D): means of the features (M, D) of each class; (B, C, D) where queries exclude rows of their own.
+def class_means(features: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+    """Prototypes (C, D): means of the features of each class.
 
     Args:
         features: (M, D) of the memory.
         labels: (M,).
         n_classes: C.
-        excluded: (B, M) rows that a query may not use; a class that is left with none keeps them for that query.
 
     Raises:
         LookalikeError: a class has no image in the memory.
@@ -53,22 +52,33 @@ def class_means(features: Tensor, labels: Tensor, n_classes: int, excluded: Tens
             f"class {absent} has no image in the memory of {len(labels)} images; a prototypical network needs one of "
             f"each of the {n_classes} classes: raise memory.size, use a larger training subset, or leave the class out."
         )
-    sums = member.T @ features  # (C, D)
-    if excluded is None or not bool(excluded.any()):
-        return sums / counts[:, None]
-    out = excluded.to(features.dtype)  # (B, M)
-    left = counts - out @ member  # (B, C)
-    empty = left == 0
-    less = torch.einsum("bm,mc,md->bcd", out, member, features) * ~empty[..., None]
-    return (sums - less) / torch.where(empty, counts, left)[..., None]
+    return member.T @ features / counts[:, None]
 
 
-def prototype_log_probs(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Log-softmax (B, C) of minus cosine distance of features (B, D) from prototypes (C, D) or (B, C, D)."""
-    if prototypes.ndim == 2:
-        return F.log_softmax(-cosine_distance(features, prototypes), dim=1)
-    each = torch.vmap(lambda query, own: cosine_distance(query[None], own)[0])
-    return F.log_softmax(-each(features, prototypes), dim=1)
+def distances_from_classes(
+    features: Tensor, memory: Tensor, labels: Tensor, n_classes: int, excluded: Tensor | None = None
+) -> Tensor:
+    """Cosine distances (B, C) of queries from the class means of the memory.
+
+    Args:
+        features: (B, D) of the queries.
+        memory: (M, D).
+        labels: (M,) of the memory.
+        n_classes: C.
+        excluded: (B, M) rows that a query may not use; a class that is left with none keeps them for that query.
+    """
+    distances = cosine_distance(features, class_means(memory, labels, n_classes))
+    if excluded is None:
+        return distances
+    member = F.one_hot(labels, n_classes).bool()  # (M, C)
+    query, label = (excluded.to(memory.dtype) @ member.to(memory.dtype)).nonzero(
+        as_tuple=True
+    )  # (P,) means that change
+    left = member.T[label] & ~excluded[query]  # (P, M)
+    left |= ~left.any(1, keepdim=True) & member.T[label]
+    weights = left.to(memory.dtype)
+    own = weights @ memory / weights.sum(1, keepdim=True)  # (P, D)
+    return distances.index_put((query, label), paired_cosine_distance(features[query], own))
 
 
 class Model(memory.MemoryClassifier):
@@ -92,4 +102,5 @@ class Model(memory.MemoryClassifier):
     def decide(self, features: Tensor, memory: Tensor, labels: Tensor, excluded: Tensor | None = None) -> Tensor:
         """Log-softmax of minus the distance from the class means."""
         with torch.autocast(features.device.type, enabled=False):
-            return prototype_log_probs(features.float(), class_means(memory.float(), labels, self.n_classes, excluded))
+            distances = distances_from_classes(features.float(), memory.float(), labels, self.n_classes, excluded)
+            return F.log_softmax(-distances, dim=1)

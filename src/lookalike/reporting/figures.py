@@ -164,21 +164,30 @@ def figure_size(plan: Plan) -> Figure:
     frame = of_several_sizes(read_metrics(plan))
     first = {name: settings["modes"][0] for name, settings in plan.models.items()}
     frame = frame[frame["mode"] == frame.model.map(first)]
-    cells = frame[["dataset", "evaluation_set"]].drop_duplicates()
-    several = list(cells.itertuples(index=False))
-    columns = min(3, len(several))
-    lines = -(-len(several) // columns)
+    frame = frame.assign(network=frame.model.map({name: _network(plan, name) for name in plan.models}))
+    cells = frame[["dataset", "evaluation_set", "network"]].drop_duplicates()
+    columns = min(3, len(cells))
+    lines = -(-len(cells) // columns)
     figure, axes = plt.subplots(
         lines, columns, figsize=(min(PAGE, 2.6 * columns + 0.9), 2.1 * lines), squeeze=False, layout="constrained"
     )
-    for axis, cell in zip(axes.flat, several, strict=False):
+    for axis, cell in zip(axes.flat, cells.itertuples(index=False), strict=False):
         part = frame.merge(pd.DataFrame([cell]))
         _by_size(axis, over_seeds(part, ["accuracy"], GROUP), plan)
-        axis.set_title(_cell_title(cells, (cell[0], "all", cell[1])), loc="left")
-    for axis in list(axes.flat)[len(several) :]:
+        title = _cell_title(cells[["dataset", "evaluation_set"]], (str(cell.dataset), "all", str(cell.evaluation_set)))
+        several = cells.network.nunique() > 1
+        axis.set_title(title + (f", {cell.network}" if several else ""), loc="left")
+        axis.legend(frameon=False)
+    for axis in list(axes.flat)[len(cells) :]:
         axis.set_axis_off()
-    axes.flat[0].legend(frameon=False)
     return figure
+
+
+def _network(plan: Plan, model: str) -> str:
+    """The name of a model's backbone, its own or the one it takes over."""
+    settings = plan.models[plan.models[model].get("backbone_from") or model]
+    name: str = settings["backbone"]["name"]
+    return name
 
 
 def _by_size(axis: Axes, summary: pd.DataFrame, plan: Plan) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lookalike.evaluation.collect import read_table
 from lookalike.plan import Plan
 from lookalike.reporting.summaries import GROUP, heading_columns, interval, over_seeds, read_metrics
 
@@ -28,7 +29,7 @@ def table_explanations(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     caption = (
         "Explanation accuracy: how often the heaviest memory image gets the query's class; accuracy where it does (an "
         "example) and where not (a counterfactual); accuracy of a majority vote of the used images, each counting "
-        f"once. Mean over memories and seeds, 95 % t interval. Study {plan.study}."
+        f"once. Mean over the memories and seeds that have a value, 95 % t interval. Study {plan.study}."
     )
     return _memory_table(plan, metrics, caption)
 
@@ -68,7 +69,7 @@ def table_counterfactuals(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Plausibility of counterfactual images: of the memory, and of a search."""
     rows = []
     for run, split in plan.counterfactuals():
-        frame = pd.read_parquet(run.counterfactuals(split))
+        frame = read_table(run.counterfactuals(split))
         for source, part in frame.groupby("source", sort=False):
             key = dict(zip(GROUP, (run.dataset, run.size, run.model, source, split), strict=True))
             rows.append({**key, "seed": run.seed, **_plausibility(part)})
@@ -85,8 +86,9 @@ def table_counterfactuals(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
         shown[heading] = [interval(row, metric, scale, digits) for _, row in numbers.iterrows()]
     caption = (
         "Counterfactual images: the heaviest memory image of another class, and what a prototype-guided search makes "
-        "of the query. IM1 and IM2: lower is better; IIM1 and trust score: higher. Mean over seeds, 95 % t interval. "
-        f"Columns `_upstream` of the CSV: norms over batches of 64, as in the original. Study {plan.study}."
+        "of the query. IM1 and IM2: lower is better; IIM1 and trust score: higher. Mean over the seeds that found any, "
+        "95 % t interval. Columns `_upstream` of the CSV: norms over batches of 64, as in the original. Study "
+        f"{plan.study}."
     )
     return numbers, shown, caption
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lookalike.evaluation.metrics import RANKINGS
+from lookalike.evaluation.agreement import RANKINGS
 from lookalike.evaluation.statistics import Summary, summarise_seeds
 from lookalike.plan import Plan
 
@@ -83,6 +83,8 @@ def interval(row: pd.Series, metric: str, scale: float, digits: int) -> str:
     Intervals end where the metric does; the CSV has them as computed.
     """
     low, high = possible(metric, row[f"{metric}_low"], row[f"{metric}_high"])
+    if np.isnan(row[metric]):
+        return ""
     mean, low, high = f"{row[metric] * scale:.{digits}f}", low * scale, high * scale
     return mean if np.isnan(row[f"{metric}_low"]) else f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
 

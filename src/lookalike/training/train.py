@@ -259,7 +259,7 @@ def _gradients(
     """Gradients of one step, by parts of the batch once a whole one did not fit in the device's memory.
 
     Every part draws what the whole batch would, so that the mean over the parts is the loss of the batch; only
-    batch normalisation sees the parts.
+    batch normalisation and a network's own noise see the parts. A memory or support passes whole with each part.
 
     Returns:
         The loss () and the number of right answers (), both on the device.
@@ -293,7 +293,9 @@ def _gradients(
             if size == 1:
                 raise LookalikeError(
                     f"{run.id} does not fit in the memory of {fabric.device} even with one image at a time; "
-                    "use a device with more memory, a smaller backbone, or training.precision: bf16-mixed."
+                    "use a device with more memory, a smaller backbone"
+                    + (f", memory.size below {memory['size']}" if (memory := run.settings.get("memory")) else "")
+                    + ", or training.precision: bf16-mixed."
                 ) from None
         # Outside the handler: the error holds the tensors of the failed pass.
         network.zero_grad(set_to_none=True)

@@ -17,9 +17,10 @@ from torch import Tensor
 from lookalike.explanation.record import Explanation
 from lookalike.methods.memory_wrap.layer import BaselineMemory, MemoryWrapLayer
 
-IMAGES_PER_PASS = 512
+PIXELS_PER_PASS = 32 * 32 * 64  # one point of the path at least
+HALF_STEPS = 20
 COMPLETE = 0.01  # share of the output's change by which a map may miss it
-MOST_STEPS = 2560
+MOST_STEPS = 640
 log = logging.getLogger(__name__)
 
 
@@ -62,44 +63,82 @@ def integrated_gradients(
         steps: points of the path.
         shared: points whose memories are joined; 1 is right, 2 is what the original does.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
-    images = torch.cat([query[None], memory])  # (1 + M, C, H, W)
-    change = images - baseline
-    total = torch.zeros_like(change)
-    at_once = max(1, IMAGES_PER_PASS // len(images) // shared) * shared
-    for start in range(0, steps, at_once):
-        part = slice(start, start + at_once)
-        where = torch.from_numpy((nodes[part] + 1) / 2).to(images)
-        share = torch.from_numpy(weights[part] / 2).to(images)
-        points = baseline + where.view(-1, 1, 1, 1, 1) * change  # (S, 1 + M, C, H, W)
-        with torch.enable_grad():
-            points.requires_grad_(True)
-            logits = _logits(embed, layer, points, target, shared)
-            (gradient,) = torch.autograd.grad(logits.sum(), points)
-        total += torch.einsum("s,sm...->m...", share, gradient)
-    maps = change * total
-    with torch.no_grad():
-        ends = torch.stack([baseline.expand_as(images), images])
-        before, after = _logits(embed, layer, ends, target, 1).double().tolist()
-    missed = abs(float(maps.double().sum()) - (after - before))
-    return Attribution(maps[0], maps[1:], missed / abs(after - before) if after != before else float(missed > 0), steps)
+    path = _Path(embed, layer, torch.cat([query[None], memory]), baseline, target)
+    return path.attribution([path.integrate(0.0, 1.0, steps, shared)], steps)
 
 
-def _logits(
-    embed: Callable[[Tensor], Tensor],
-    layer: MemoryWrapLayer | BaselineMemory,
-    points: Tensor,
-    target: int,
-    shared: int,
-) -> Tensor:
-    """(S,) logits of a class; points (S, 1 + M, C, H, W) pass the network together, the layer one memory at a time."""
-    features = embed(points.flatten(0, 1)).unflatten(0, points.shape[:2])  # (S, 1 + M, D)
-    found = []
-    for group in features.split(shared):
-        logits = layer(group[:, 0], group[:, 1:].flatten(0, 1))
-        assert isinstance(logits, Tensor)
-        found.append(logits[:, target])
-    return torch.cat(found)
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A stretch of the path from `low` to `high`.
+
+    Attributes:
+        low, high: in [0, 1].
+        maps: (1 + M, C, H, W) what the pixels add on it.
+        missed: sum of the maps less the change of the logit on it.
+    """
+
+    low: float
+    high: float
+    maps: Tensor
+    missed: float
+
+
+class _Path:
+    """The straight path of all images (1 + M, C, H, W), the query first, from the baseline."""
+
+    def __init__(
+        self,
+        embed: Callable[[Tensor], Tensor],
+        layer: MemoryWrapLayer | BaselineMemory,
+        images: Tensor,
+        baseline: Tensor,
+        target: int,
+    ) -> None:
+        self.embed, self.layer, self.baseline, self.target = embed, layer, baseline, target
+        self.change = images - baseline
+        pixels = images.shape[2] * images.shape[3]
+        self.points_per_pass = max(1, PIXELS_PER_PASS // pixels // len(images))
+
+    def points(self, where: Tensor) -> Tensor:
+        """(S, 1 + M, C, H, W) images at some places of the path (S,)."""
+        return self.baseline + where.view(-1, 1, 1, 1, 1) * self.change
+
+    @torch.no_grad()
+    def value(self, where: float) -> float:
+        """The logit at a place."""
+        return float(self._logits(self.points(torch.tensor([where], dtype=self.change.dtype)), 1)[0])
+
+    def integrate(self, low: float, high: float, steps: int, shared: int = 1) -> _Piece:
+        """Gauss-Legendre quadrature of a stretch."""
+        nodes, weights = np.polynomial.legendre.leggauss(steps)
+        total = torch.zeros_like(self.change)
+        at_once = max(1, self.points_per_pass // shared) * shared
+        for start in range(0, steps, at_once):
+            part = slice(start, start + at_once)
+            where = torch.from_numpy(low + (high - low) * (nodes[part] + 1) / 2).to(self.change)
+            share = torch.from_numpy((high - low) * weights[part] / 2).to(self.change)
+            with torch.enable_grad():
+                points = self.points(where).requires_grad_(True)
+                (gradient,) = torch.autograd.grad(self._logits(points, shared).sum(), points)
+            total += torch.einsum("s,sm...->m...", share, gradient)
+        maps = self.change * total
+        return _Piece(low, high, maps, float(maps.double().sum()) - (self.value(high) - self.value(low)))
+
+    def attribution(self, pieces: list[_Piece], steps: int) -> Attribution:
+        """The maps of all pieces together."""
+        maps = torch.stack([piece.maps for piece in pieces]).sum(0)
+        changed, missed = abs(self.value(1.0) - self.value(0.0)), abs(sum(piece.missed for piece in pieces))
+        return Attribution(maps[0], maps[1:], missed / changed if changed else float(missed > 0), steps)
+
+    def _logits(self, points: Tensor, shared: int) -> Tensor:
+        """(S,) logits: all points pass the network together, the layer one memory at a time."""
+        features = self.embed(points.flatten(0, 1)).unflatten(0, points.shape[:2])  # (S, 1 + M, D)
+        found = []
+        for group in features.split(shared):
+            logits = self.layer(group[:, 0], group[:, 1:].flatten(0, 1))
+            assert isinstance(logits, Tensor)
+            found.append(logits[:, self.target])
+        return torch.cat(found)
 
 
 def complete_attribution(
@@ -113,13 +152,20 @@ def complete_attribution(
 ) -> Attribution:
     """Integrated gradients with as many points as it takes to add up to within `COMPLETE` of the change.
 
-    Sparsemax and ReLU have kinks, so that a fixed number of points is not enough for every query.
+    Sparsemax and ReLU have kinks, so that a fixed number of points is not enough for every query. The stretch that
+    misses most of its own change is halved, until all together miss little or `MOST_STEPS` points were used.
     """
+    path = _Path(embed, layer, torch.cat([query[None], memory]), baseline, target)
+    pieces = [path.integrate(0.0, 1.0, steps)]
     while True:
-        found = integrated_gradients(embed, layer, query, memory, target, baseline, steps)
-        if found.error < COMPLETE or 2 * steps > MOST_STEPS:
+        found = path.attribution(pieces, steps)
+        if found.error < COMPLETE or steps >= MOST_STEPS:
             return found
-        steps *= 2
+        worst = max(pieces, key=lambda piece: abs(piece.missed))
+        middle = (worst.low + worst.high) / 2
+        pieces.remove(worst)
+        pieces += [path.integrate(low, high, HALF_STEPS) for low, high in ((worst.low, middle), (middle, worst.high))]
+        steps += 2 * HALF_STEPS
 
 
 def explain_by_gradients(

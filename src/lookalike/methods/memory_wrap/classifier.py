@@ -17,10 +17,11 @@ from torch import Tensor
 
 from lookalike.backbones.base import Backbone
 from lookalike.determinism import generator
-from lookalike.evaluation.metrics import RANKINGS
+from lookalike.evaluation.agreement import RANKINGS
 from lookalike.explanation.record import Explanation, exemplars
 from lookalike.methods import memory
 from lookalike.methods.base import Embedded
+from lookalike.methods.memory import QUERIES_PER_BLOCK
 from lookalike.methods.memory_wrap.attribution import explain_by_gradients
 from lookalike.methods.memory_wrap.layer import MLP, BaselineMemory, Memory, MemoryWrapLayer
 from lookalike.methods.memory_wrap.measures import (
@@ -79,7 +80,13 @@ class Model(memory.MemoryClassifier):
         super().__init__(settings, backbone, n_classes)
         self.layer = self.LAYER(backbone.dim, n_classes, distance=settings.distance)
 
-    def decide(self, features: Tensor, memory: Tensor, labels: Tensor, excluded: Tensor | None = None) -> Tensor:
+    def prepared(self, number: int) -> Memory:
+        """A memory with its half of the first linear layer."""
+        return self._ask_memory(number)[0]
+
+    def decide(
+        self, features: Tensor, memory: Tensor | Memory, labels: Tensor, excluded: Tensor | None = None
+    ) -> Tensor:
         """Log-softmax of the layer; the memory's labels take no part."""
         logits = self.layer(features, memory, excluded=excluded)
         assert isinstance(logits, Tensor)
@@ -122,10 +129,14 @@ class Model(memory.MemoryClassifier):
         by weight (`memory`), by distance of the hidden layer (`knn`, the paper's kNN*), by its part in the logit
         (`twin`, the paper's CHP), or at random; without one, of the best-ranked image, as the original does silently.
         """
-        rows = [self._measures(queries.features.cpu(), number) for number in range(self.memories(mode))]
+        rows = []
+        for number in range(self.memories(mode)):
+            shuffle = generator(derive_seed("random candidates", number))
+            parts = [self._measures(part, number, shuffle) for part in queries.features.cpu().split(QUERIES_PER_BLOCK)]
+            rows.append({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _measures(self, features: Tensor, number: int) -> dict[str, Tensor]:
+    def _measures(self, features: Tensor, number: int, shuffle: torch.Generator) -> dict[str, Tensor]:
         memory, memory_logits, memory_hidden = self._ask_memory(number)
         weights = self.layer.content_weights(features, memory)
         hidden = self.layer.hidden(features, memory, weights)
@@ -139,7 +150,6 @@ class Model(memory.MemoryClassifier):
         }
         assert isinstance(self.layer.classifier, MLP)
         parts = self.layer.classifier.fc2.weight[predicted]  # (B, H)
-        shuffle = generator(derive_seed(number, "random candidates"))
         costs = {
             "memory": -weights,
             "knn": squared_distances(hidden, memory_hidden),
@@ -182,6 +192,9 @@ class Model(memory.MemoryClassifier):
             return records
         black, white = ends
         baseline = {"black": black, "white": white, "upstream": torch.ones_like(white)}[wanted.baseline]
-        return [
-            explain_by_gradients(self.embed, self.layer, record, take, baseline, wanted.steps) for record in records
-        ]
+        device = next(self.backbone.parameters()).device
+
+        def embed(images: Tensor) -> Tensor:
+            return self.embed(images.to(device)).cpu()
+
+        return [explain_by_gradients(embed, self.layer, record, take, baseline, wanted.steps) for record in records]

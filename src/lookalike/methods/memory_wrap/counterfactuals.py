@@ -36,9 +36,10 @@ class AutoEncoder(nn.Module):
         self.decoder = _Half(1, channels, nn.Upsample(scale_factor=2))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstructions (B, C, H, W), H and W even."""
+        """Reconstructions (B, C, H, W)."""
         made: Tensor = self.decoder(self.encoder(images))
-        return made
+        odd = made.shape != images.shape  # halving loses a row or column of an odd number
+        return F.interpolate(made, images.shape[2:]) if odd else made
 
 
 class _Half(nn.Module):

@@ -26,6 +26,12 @@ def cosine_distance(queries: Tensor, memory: Tensor) -> Tensor:
     return 1 - (queries @ memory.T) * lengths[0][:, None] * lengths[1]
 
 
+def paired_cosine_distance(queries: Tensor, others: Tensor) -> Tensor:
+    """1 - cosine (B,) of each row with its partner, both (B, D)."""
+    lengths = (_squares(queries) + TINY).rsqrt() * (_squares(others) + TINY).rsqrt()
+    return 1 - torch.einsum("nd,nd->n", queries, others) * lengths
+
+
 def l2_distance(queries: Tensor, memory: Tensor) -> Tensor:
     """Squared Euclidean distance (B, M)."""
     squares = _squares(queries)[:, None] + _squares(memory)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lookalike.evaluation.metrics import TopItems
+from lookalike.evaluation.agreement import TopItems
 
 
 def top_items(weights: Tensor, predicted: Tensor, memory_predicted: Tensor, labels: Tensor) -> TopItems:
