@@ -107,7 +107,8 @@ def _reliability(axis: Axes, part: pd.DataFrame) -> None:
     axis.plot([0, 1], [0, 1], color=GREY, lw=0.7, ls="--")
     filled = bins[bins.n > 0]
     for _, row in filled.iterrows():
-        low, high = stats.binomtest(round(row.hits), round(row.n)).proportion_ci(method="wilson")
+        queries = max(1, round(row.n))  # over several draws a bin can hold a share of a query
+        low, high = stats.binomtest(round(row.hits), queries).proportion_ci(method="wilson")
         axis.plot([row.mass / row.n] * 2, [low, high], color=PALETTE[0], lw=0.8)
     axis.plot(filled.mass / filled.n, filled.hits / filled.n, "o", ms=2.8, color=PALETTE[0], clip_on=False)
     axis.set_xlim(0, 1)

@@ -20,7 +20,7 @@ from lookalike.methods.memory_wrap.layer import BaselineMemory, MemoryWrapLayer
 PIXELS_PER_PASS = 32 * 32 * 64  # one point of the path at least
 HALF_STEPS = 20
 COMPLETE = 0.01  # share of the output's change by which a map may miss it
-MOST_STEPS = 640
+MOST_STEPS, MOST_PIXELS = 640, 32 * 32 * 21 * 640  # points of a path: more where images are small or few are used
 log = logging.getLogger(__name__)
 
 
@@ -98,6 +98,7 @@ class _Path:
         self.change = images - baseline
         pixels = images.shape[2] * images.shape[3]
         self.points_per_pass = max(1, PIXELS_PER_PASS // pixels // len(images))
+        self.most_points = max(MOST_STEPS, MOST_PIXELS // pixels // len(images))
 
     def points(self, where: Tensor) -> Tensor:
         """(S, 1 + M, C, H, W) images at some places of the path (S,)."""
@@ -153,13 +154,13 @@ def complete_attribution(
     """Integrated gradients with as many points as it takes to add up to within `COMPLETE` of the change.
 
     Sparsemax and ReLU have kinks, so that a fixed number of points is not enough for every query. The stretch that
-    misses most of its own change is halved, until all together miss little or `MOST_STEPS` points were used.
+    misses most of its own change is halved, until all together miss little or no more points may be used.
     """
     path = _Path(embed, layer, torch.cat([query[None], memory]), baseline, target)
     pieces = [path.integrate(0.0, 1.0, steps)]
     while True:
         found = path.attribution(pieces, steps)
-        if found.error < COMPLETE or steps >= MOST_STEPS:
+        if found.error < COMPLETE or steps >= path.most_points:
             return found
         worst = max(pieces, key=lambda piece: abs(piece.missed))
         middle = (worst.low + worst.high) / 2
