@@ -29,18 +29,19 @@ def figure_accuracy(plan: Plan) -> Figure:
     """Accuracy and ECE of every model and mode: mean, 95 % interval, a tick for each seed."""
     frame = read_metrics(plan)
     cells = frame[["dataset", "size", "evaluation_set"]].drop_duplicates()
-    lines = frame[["model", "mode"]].drop_duplicates()
+    parts = [frame.merge(pd.DataFrame([cell])) for cell in cells.itertuples(index=False)]
+    heights = [0.35 + 0.2 * len(part[["model", "mode"]].drop_duplicates()) for part in parts]
     figure, axes = plt.subplots(
         len(cells),
         2,
-        figsize=(PAGE, 0.5 + len(cells) * (0.35 + 0.2 * len(lines))),
+        figsize=(PAGE, 0.5 + sum(heights)),
+        height_ratios=heights,
         squeeze=False,
         sharey="row",
         layout="constrained",
     )
     colours = dict(zip(plan.models, PALETTE * 3, strict=False))
-    for row, cell in zip(axes, cells.itertuples(index=False), strict=True):
-        part = frame.merge(pd.DataFrame([cell]))
+    for row, cell, part in zip(axes, cells.itertuples(index=False), parts, strict=True):
         for axis, metric, label in zip(row, ("accuracy", "ece"), ("accuracy (%)", "ECE (%)"), strict=True):
             _intervals(axis, part, metric, colours)
             axis.set_xlabel(label)
@@ -80,7 +81,7 @@ def figure_reliability(plan: Plan) -> Figure:
     figure, axes = plt.subplots(
         lines,
         columns,
-        figsize=(PAGE, 1.55 * lines + 0.2),
+        figsize=(PAGE, 1.65 * lines + 0.2),
         squeeze=False,
         sharex=True,
         sharey=True,
@@ -89,10 +90,8 @@ def figure_reliability(plan: Plan) -> Figure:
     for axis, key in zip(axes.flat, keys.itertuples(index=False), strict=False):
         part = frame.merge(pd.DataFrame([key]))
         _reliability(axis, part)
-        several = [
-            str(v) for v, name in zip(key, GROUP, strict=True) if name in ("model", "mode") or keys[name].nunique() > 1
-        ]
-        axis.set_title("  ".join(several))
+        where = [str(getattr(key, name)) for name in ("dataset", "size", "evaluation_set") if keys[name].nunique() > 1]
+        axis.set_title("\n".join([*[", ".join(where)] * bool(where), f"{key.model}  {key.mode}"]), fontsize=6.5)
     for axis in list(axes.flat)[len(keys) :]:
         axis.set_axis_off()
     figure.supxlabel("confidence", fontsize=7)
@@ -155,7 +154,8 @@ def figure_learning_curves(plan: Plan) -> Figure:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             sns.despine(ax=axis)
         row[0].set_yscale("log")
-        row[0].legend(title=None, frameon=False)
+        there = [line for line in zip(*row[0].get_legend_handles_labels(), strict=True) if line[1] in set(part.model)]
+        row[0].legend(*zip(*there, strict=True), title=None, frameon=False)
         row[0].set_title(_cell_title(cells, (*cell, "test")), loc="left")
     return figure
 

@@ -42,7 +42,7 @@ class HeatMaps(BaseSettings):
         "white", description="Image that stands for nothing; `upstream` is 1 in normalised values, a grey."
     )
     steps: Annotated[int, Field(ge=1)] = Field(
-        40, description="Gauss-Legendre nodes to begin with; doubled until the map adds up."
+        40, description="Gauss-Legendre nodes to begin with; more follow where the map does not add up."
     )
 
 
