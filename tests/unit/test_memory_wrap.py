@@ -1,5 +1,6 @@
 """Memory Wrap's layers: against the dullest recomputation, and what must hold of any memory."""
 
+import entmax
 import numpy as np
 import pytest
 import torch
@@ -40,6 +41,23 @@ def test_sparsemax_against_a_solver_and_its_gradient() -> None:
     rows = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(sparsemax, (rows,))
     assert torch.autograd.gradcheck(lambda x: sparsemax(x, 0), (rows,))
+
+
+@given(st.integers(1, 6), st.integers(1, 40), st.sampled_from([0.1, 1.0, 8.0]), st.integers(0, 1000))
+@settings(deadline=None)
+def test_sparsemax_is_that_of_entmax(rows: int, items: int, scale: float, seed: int) -> None:
+    """Values and gradients; some scores tie."""
+    made = torch.Generator().manual_seed(seed)
+    scores = torch.randn(rows, items, dtype=torch.float64, generator=made).mul(4 * scale).round() / 4
+    upstream = torch.randn(rows, items, dtype=torch.float64, generator=made)
+    found = []
+    for function in (sparsemax, entmax.sparsemax):
+        given_scores = scores.clone().requires_grad_()
+        weights = function(given_scores, dim=-1)
+        weights.backward(upstream)
+        found.append((weights.detach(), given_scores.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-10)
 
 
 def expanded(distance: str, queries: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
