@@ -241,7 +241,11 @@ def made_of(stage):
         found.append(query_version(run))
         if stage == "explain":
             return [*found, run.explanation_settings, PLAN.explained_queries]
-        return [*found, run.counterfactual_settings] if stage == "score_counterfactuals" else found
+        return (
+            [*found, run.counterfactual_settings]
+            if stage == "score_counterfactuals"
+            else found
+        )
 
     return values
 
