@@ -27,9 +27,12 @@ def test_there_are_golden_files(request: pytest.FixtureRequest) -> None:
 def test_golden_file(golden_file: Path) -> None:
     method = golden_file.parent.name
     assert method in METHODS, f"no golden tests for a method {method!r}"
-    families = importlib.import_module(METHODS[method]).FAMILIES
+    module = importlib.import_module(METHODS[method])
     with np.load(golden_file, allow_pickle=False) as archive:
         content = dict(archive)
+    if hasattr(module, "complete"):  # some files share an array that only one of them holds
+        module.complete(golden_file, content)
+    families = module.FAMILIES
     for prefix, needed, check in families:
         if golden_file.stem.startswith(prefix):
             missing = [key for key in needed if key not in content]

@@ -1,0 +1,1 @@
+"""EMD-Corr: re-rank nearest neighbours by optimal transport between patches."""
