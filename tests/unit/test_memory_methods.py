@@ -37,6 +37,7 @@ from lookalike.methods.memory_wrap.counterfactuals import (
 from lookalike.methods.memory_wrap.layer import MemoryWrapLayer, cosine_distance
 from lookalike.methods.memory_wrap.measures import squared_distances
 from lookalike.plan import Evaluation, Plan
+from lookalike.reporting import figures
 from lookalike.reporting.tables import TABLES, as_latex
 from lookalike.settings import BackboneSettings
 from lookalike.study import check_study, read_study
@@ -416,7 +417,7 @@ def memory_plan(tiny: Plan) -> Plan:
     return plan
 
 
-def test_stages_of_methods_with_a_memory(memory_plan: Plan) -> None:
+def test_stages_of_methods_with_a_memory(memory_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     from lookalike.evaluation.collect import collect_metrics
 
     assert [run.id for run in memory_plan.runs() if run.model == "protonet"] == ["digits/protonet/100/seed0"]
@@ -471,6 +472,9 @@ def test_stages_of_methods_with_a_memory(memory_plan: Plan) -> None:
         assert caption.endswith("."), name
     numbers, shown, caption = TABLES["size"](memory_plan)
     assert set(numbers.model) == {"fc", "memory_wrap"}
+    monkeypatch.setattr(figures, "MOST_PANELS", 2)
+    drawn = figures.figure_reliability(memory_plan)  # of the largest size, in the first mode: the rivals have none
+    assert [axis.get_title() for axis in drawn.axes if axis.get_title()] == ["fc  linear", "memory_wrap  cached"]
     best = numbers.groupby("size").accuracy.idxmax()
     for size, column in (("100", "100 images"), ("200", "200 images")):
         bold = [text for text in shown[column] if text.startswith("**")]

@@ -369,6 +369,11 @@ def explanation_of(wildcards):
     ]
 
 
+def first_modes():
+    """The modes by which models stand where a figure shows each model once."""
+    return [[name, settings["modes"][0]] for name, settings in PLAN.models.items()]
+
+
 def table_files():
     """All files of all tables."""
     return [str(path) for name in table_names(PLAN) for path in table_paths(PLAN, name)]

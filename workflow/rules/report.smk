@@ -245,6 +245,7 @@ rule figure_reliability:
     localrule: True
     params:
         plan=str(PLAN.path),
+        shown=first_modes(),
         code=stage_code("draw_figure"),
     message:
         "Figure: reliability diagrams"
@@ -295,7 +296,7 @@ rule figure_size:
     localrule: True
     params:
         plan=str(PLAN.path),
-        shown=[[name, settings["modes"][0]] for name, settings in PLAN.models.items()],
+        shown=first_modes(),
         code=stage_code("draw_figure"),
     message:
         "Figure: accuracy by number of training images"

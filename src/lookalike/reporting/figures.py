@@ -22,6 +22,7 @@ from lookalike.reporting.style import GREY, PAGE, PALETTE, save_figure, set_styl
 from lookalike.reporting.summaries import GROUP, of_several_sizes, over_seeds, possible, read_metrics
 
 PANELS_PER_ROW = 5
+MOST_PANELS = 100
 MARKERS = "osD^v"
 
 
@@ -75,7 +76,11 @@ def _intervals(axis: Axes, frame: pd.DataFrame, metric: str, colours: dict[str, 
 def figure_reliability(plan: Plan) -> Figure:
     """Reliability diagrams: accuracy against confidence in 15 bins, seeds pooled, 95 % Wilson intervals."""
     frame = read_metrics(plan, "reliability")
-    keys = frame[GROUP].drop_duplicates()
+    keys, label = frame[GROUP].drop_duplicates(), "confidence"
+    if len(keys) > MOST_PANELS:
+        frame = _in_first_mode(frame[frame["size"] == plan.sizes[-1]], plan)
+        keys = frame[GROUP].drop_duplicates()
+        label += f" (with {plan.sizes[-1]} images, each model in its first mode; reliability.csv has all)"
     columns = min(PANELS_PER_ROW, len(keys))
     lines = -(-len(keys) // columns)
     figure, axes = plt.subplots(
@@ -94,7 +99,7 @@ def figure_reliability(plan: Plan) -> Figure:
         axis.set_title("\n".join([*[", ".join(where)] * bool(where), f"{key.model}  {key.mode}"]), fontsize=6.5)
     for axis in list(axes.flat)[len(keys) :]:
         axis.set_axis_off()
-    figure.supxlabel("confidence", fontsize=7)
+    figure.supxlabel(label, fontsize=7)
     figure.supylabel("accuracy (bars: share of queries)", fontsize=7)
     return figure
 
@@ -163,8 +168,7 @@ def figure_learning_curves(plan: Plan) -> Figure:
 def figure_size(plan: Plan) -> Figure:
     """Accuracy against the number of training images, each model in its first mode: mean and 95 % interval."""
     frame = of_several_sizes(read_metrics(plan))
-    first = {name: settings["modes"][0] for name, settings in plan.models.items()}
-    frame = frame[frame["mode"] == frame.model.map(first)]
+    frame = _in_first_mode(frame, plan)
     frame = frame.assign(network=frame.model.map({name: _network(plan, name) for name in plan.models}))
     cells = frame[["dataset", "evaluation_set", "network"]].drop_duplicates()
     columns = min(3, len(cells))
@@ -182,6 +186,11 @@ def figure_size(plan: Plan) -> Figure:
     for axis in list(axes.flat)[len(cells) :]:
         axis.set_axis_off()
     return figure
+
+
+def _in_first_mode(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Rows of each model's first mode."""
+    return frame[frame["mode"] == frame.model.map({name: s["modes"][0] for name, s in plan.models.items()})]
 
 
 def _network(plan: Plan, model: str) -> str:
