@@ -12,7 +12,7 @@ reproduce: .venv/ready
 	$(BIN)/snakemake --workflow-profile $(PROFILE) --configfile $(STUDY)
 
 test: .venv/ready
-	$(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Brings up a SLURM of its own on this host and takes it down; needs root and apt-get.
 test-slurm: .venv/ready
