@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,15 @@ def epochs(log: str) -> list[int]:
     return [int(number) for number in re.findall(rf"epoch (\d+)/{EPOCHS} ", log)]
 
 
+def is_asked_to_end(process: int) -> bool:
+    """Whether a SIGTERM waits for a process that stands still, or ended it: SLURM wakes what it sends signals to."""
+    try:
+        pending = re.search(r"ShdPnd:\s*(\w+)", Path(f"/proc/{process}/status").read_text())
+    except FileNotFoundError:
+        return True
+    return pending is not None and bool(int(pending[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def test_whatever_is_done_to_jobs_the_bytes_are_the_same(cluster: Cluster) -> None:
     """SIGKILL of the controller, then scancel, requeue and a time limit, all in the middle of trainings."""
     cluster.write(INCIDENTS)
@@ -172,7 +182,13 @@ def test_whatever_is_done_to_jobs_the_bytes_are_the_same(cluster: Cluster) -> No
     cancelled, requeued, limited = (job_of("train", f"digits_long_all_{seed}") for seed in INCIDENTS["seeds"])
     subprocess.run(["scancel", cancelled], check=True)
     subprocess.run(["scontrol", "requeue", requeued], check=True)
+    # SLURM looks at time limits twice a minute: the training stands still until it does, however fast the machine.
+    training = int(re.findall(r"started: \S+:(\d+)@", cluster.log("incidents", runs[2]))[-1])
+    os.kill(training, signal.SIGSTOP)
     subprocess.run(["scontrol", "update", f"JobId={limited}", "TimeLimit=1"], check=True)
+    until("SLURM's warning of the time limit", lambda: is_asked_to_end(training))
+    with suppress(ProcessLookupError):
+        os.kill(training, signal.SIGCONT)
     assert second.wait(LIMIT) == 0, cluster.said
 
     for run in runs:
