@@ -13,6 +13,7 @@ from lookalike.plan import Plan
 
 ON_GPU = ("train", "make_patch", "precompute_support", "score_counterfactuals", "run_pack")
 RUNS_AT_ONCE = 4  # of a pack, unless the profile gives it other threads
+METHODS_WITH_PATCHES = ("emd_corr", "chm_corr")
 LONG = ("train", "make_patch", "score_counterfactuals", "run_pack")
 
 
@@ -40,7 +41,7 @@ def job_needs(
         most: of a cluster, as `largest_asked` tells.
     """
     said = {**plan.resources.get(stage, {}), **plan.resources.get(f"{stage}/{model}", {})}
-    long = stage in LONG or (stage == "explain" and has_heat_maps(plan.models[model]))
+    long = stage in LONG or (stage == "explain" and looks_again(plan.models[model]))
     found = {**_expected(stage, entry_settings(plan.datasets[dataset]), at_once, long), **said}
     for name in ("mem_mb", "runtime"):
         found[name] *= min(attempt, 2)
@@ -49,9 +50,9 @@ def job_needs(
     return found
 
 
-def has_heat_maps(settings: Mapping[str, Any]) -> bool:
-    """Whether explaining a model needs gradients of its network, and so a GPU where there is one."""
-    return bool(settings.get("inference", {}).get("heat_maps"))
+def looks_again(settings: Mapping[str, Any]) -> bool:
+    """Whether explaining a model needs its network, and so a GPU where there is one."""
+    return settings["method"] in METHODS_WITH_PATCHES or bool(settings.get("inference", {}).get("heat_maps"))
 
 
 def _expected(stage: str, entry: DataSettings, at_once: int, long: bool) -> dict[str, int]:

@@ -51,7 +51,7 @@ class RunSpec:
     def settings(self) -> dict[str, Any]:
         """The model entry of the study, all defaults filled in, the training as it is on this data set."""
         entry: dict[str, Any] = self.plan.models[self.model]
-        different = entry.get("training", {}).get("by_dataset")
+        different = (entry.get("training") or {}).get("by_dataset")
         if not different:
             return entry
         training = {**entry["training"], **different.get(self.dataset, {}), "by_dataset": {}}
@@ -85,12 +85,12 @@ class RunSpec:
 
     @property
     def trained(self) -> bool:
-        """Whether the run trains a network of its own."""
-        return "training" in self.settings
+        """Whether the run trains: a network, or what it puts on a frozen one."""
+        return self.settings.get("training") is not None
 
     @property
     def source(self) -> RunSpec | None:
-        """The run that gives the frozen backbone: same data set, size and seed."""
+        """The run that gives the frozen backbone: same data set, size and seed; None for a network of its own."""
         name = self.settings.get("backbone_from")
         return None if name is None else RunSpec(self.plan, self.dataset, name, self.size, self.seed)
 

@@ -14,6 +14,7 @@ from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import AnyDataSettings, settings_class
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
+from lookalike.methods.base import TrainedSettings
 from lookalike.methods.registry import METHODS, load_method
 from lookalike.needs import ON_GPU
 from lookalike.plan import Plan
@@ -279,7 +280,7 @@ def _check_names(study: Study, source: str) -> None:
         raise LookalikeError(
             f"{source}: name is {study.name!r}, which is a folder of its own below results/. Write\n  name: my_study"
         )
-    trained = [name for name, model in study.models.items() if hasattr(model, "training")]
+    trained = [name for name, model in study.models.items() if isinstance(model, TrainedSettings)]
     for name, model in study.models.items():
         backbone = getattr(model, "backbone", None)
         if backbone is not None and backbone.name not in BACKBONES:
@@ -336,7 +337,8 @@ def _check_places(study: Study, name: str, source: str) -> None:
     """A model runs where the study does, and where the model is that it takes its network from."""
     model = study.models[name]
     owner = study.models.get(getattr(model, "backbone_from", None) or name, model)
-    for dataset in model.training.by_dataset if hasattr(model, "training") else ():
+    training = getattr(model, "training", None)
+    for dataset in training.by_dataset if training is not None else ():
         if dataset not in study.datasets:
             raise LookalikeError(
                 f"{source}: models.{name}.training.by_dataset names {dataset!r}, which is no data set of this study. "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -25,6 +27,31 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
             save_file(on_cpu, temporary, metadata)
         except SafetensorError as error:
             raise OSError(str(error)) from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Named tensors of somebody else's weights file: .safetensors, or .pt / .pth as torch writes plain tensors.
+
+    Raises:
+        LookalikeError: the file is missing, unreadable, or a pickle of other objects.
+    """
+    if not path.exists():
+        raise LookalikeError(f"weights file {path} is missing; put it there or change the study.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise LookalikeError(
+            f"weights file {path} holds more than tensors, which would run code when loaded; where you trust it, "
+            f"convert it once: python -c \"import torch; torch.save(dict(torch.load('{path}', weights_only=False)), "
+            f"'{path.with_suffix('.tensors.pt')}')\"."
+        ) from None
+    except Exception as error:  # the two readers raise many kinds
+        raise LookalikeError(f"weights file {path} cannot be read ({error}); fetch it again.") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise LookalikeError(f"weights file {path} is no table of named tensors; save the network's state_dict().")
+    return state
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from compare import close
 
+from lookalike.explanation.record import Exemplar
 from lookalike.methods.emd_corr import transport
 from lookalike.methods.knn import vote
+from lookalike.methods.patches import Patches, match_patches
 from lookalike.support.neighbours import nearest, normalise_rows
 
 SHORTLIST = "shortlist50_ascending"
@@ -36,9 +38,9 @@ def check_knn(name: str, content: dict[str, np.ndarray]) -> None:
 def check_emd(name: str, content: dict[str, np.ndarray]) -> None:
     """Maps, marginals, the batch-wide Sinkhorn, scores, order, vote and drawn pairs of one query."""
     maps = torch.from_numpy(content["fb"])
-    patches = transport.Patches.of(maps)
+    patches = Patches.of(maps)
     grid = maps.shape[-1]
-    matches = transport.match_patches(patches.rows(slice(0, 1)), patches)
+    matches = match_patches(patches.rows(slice(0, 1)), patches)
     close(matches.exemplar_map.unflatten(1, (grid, grid)), content["map_gallery"], 1e-6, what="map_gallery")
     close(matches.query_map.unflatten(1, (grid, grid)), content["map_query"], 1e-6, what="map_query")
     rows, columns = transport.attention_marginals(matches)
@@ -65,12 +67,14 @@ def check_emd(name: str, content: dict[str, np.ndarray]) -> None:
     np.testing.assert_array_equal(best, content["rerank_top"])
     labels = torch.from_numpy(content["label"])
     _check_vote(labels[best][None], int(labels.max()) + 1, content["pred"], content["pred_count"])
-    shown = transport.strongest_pairs(found.plan[1:][best[: len(content["vis_flow"])]])
-    for ours, key in ((shown.query, "vis_query_xy"), (shown.exemplar, "vis_gallery_xy")):
-        cells = torch.stack([ours % grid, ours // grid], -1)
-        np.testing.assert_array_equal(cells, content[key], key)
-    close(shown.flow, content["vis_flow"], 1e-6, what="vis_flow")
-    np.testing.assert_array_equal(shown.colour, content["vis_color"])
+    partner, flow = transport.links(found.plan[1:][best[: len(content["vis_flow"])]])
+    for number, (ends, strength) in enumerate(zip(partner, flow, strict=True)):
+        shown = Exemplar(0, 0, 0, partner=ends.tolist(), strength=strength.tolist()).strongest_pairs()
+        for patches, key in (([p.query for p in shown], "vis_query_xy"), ([p.exemplar for p in shown], "vis_gallery_xy")):
+            cells = [[patch % grid, patch // grid] for patch in patches]
+            np.testing.assert_array_equal(cells, content[key][number], key)
+        close([p.strength for p in shown], content["vis_flow"][number], 1e-6, what="vis_flow")
+        np.testing.assert_array_equal([p.colour for p in shown], content["vis_color"][number])
 
 
 def complete(path: Path, content: dict[str, np.ndarray]) -> None:
@@ -93,8 +97,8 @@ def check_spatial_similarity(name: str, content: dict[str, np.ndarray]) -> None:
     numbers = [key.removeprefix("q") for key in content if key.startswith("q")]
     assert numbers
     for number in numbers:
-        query, other = (transport.Patches.of(torch.from_numpy(content[key + number])[None]) for key in ("q", "g"))
-        found = transport.match_patches(query, other)
+        query, other = (Patches.of(torch.from_numpy(content[key + number])[None]) for key in ("q", "g"))
+        found = match_patches(query, other)
         grid = content[f"q{number}"].shape[-1]
         close(found.query_map[0].unflatten(0, (grid, grid)), content[f"map_query{number}"], 1e-6)
         close(found.exemplar_map[0].unflatten(0, (grid, grid)), content[f"map_gallery{number}"], 1e-6)
@@ -123,12 +127,12 @@ def check_end_to_end(name: str, content: dict[str, np.ndarray]) -> None:
     shortlist = nearest_rows.flip(1)
     np.testing.assert_array_equal(shortlist, content[SHORTLIST])
     _check_vote(labels[nearest_rows[:, :voters]], n_classes, content["knn_pred"], content["knn_count"])
-    patches = transport.Patches.of(train)
+    patches = Patches.of(train)
     for number, query in enumerate(queries):
-        own = transport.Patches.of(query[None])
+        own = Patches.of(query[None])
         # The original compares the query with itself too, and that pair takes part in the common stop.
-        batch = transport.Patches.of(torch.cat([query[None], train[shortlist[number]]]))
-        matches = transport.match_patches(own, batch)
+        batch = Patches.of(torch.cat([query[None], train[shortlist[number]]]))
+        matches = match_patches(own, batch)
         torch.testing.assert_close(batch.unit[1:], patches.rows(shortlist[number]).unit)
         plans = transport.sinkhorn_upstream(matches.similarity, *transport.attention_marginals(matches))
         scores = transport.score(plans.plan, matches.similarity, 5)[1:]

@@ -8,6 +8,7 @@ import pytest
 
 METHODS = {
     "nw_head": "families_nw_head",
+    "chm_corr": "families_chm_corr",
     "emd_corr": "families_emd_corr",
     "memory_wrap": "families_memory_wrap",
 }

@@ -78,14 +78,14 @@ RUN = "{dataset}/{model}/{size}/seed{seed}"
 
 
 def trained_models():
-    """Models that train a network of their own."""
-    return [name for name, settings in PLAN.models.items() if "training" in settings]
+    """Models that train a network, or what they put on a frozen one."""
+    return [name for name, settings in PLAN.models.items() if settings.get("training")]
 
 
 def frozen_models():
-    """Models on a frozen backbone."""
+    """Models on a frozen backbone that train nothing."""
     return [
-        name for name, settings in PLAN.models.items() if "training" not in settings
+        name for name, settings in PLAN.models.items() if not settings.get("training")
     ]
 
 
@@ -284,11 +284,23 @@ def weights_of(wildcards):
     return [] if weights is None else str(weights)
 
 
+def frozen_of(wildcards):
+    """The network's file of another run that a training is put on."""
+    source = run_of(wildcards).source
+    return [] if source is None else str(source.weights)
+
+
+def named_weights(settings):
+    """The weights files that a model's settings name."""
+    found = [settings.get(part) or {} for part in ("backbone", "correspondence")]
+    return [part["weights"] for part in found if part.get("weights")]
+
+
 def pretrained_of(wildcards):
-    """The weights file that a run starts from, where its study names one."""
+    """The weights files that a run starts from, where its study names any."""
     run = run_of(wildcards)
-    named = ((run.source or run).settings.get("backbone") or {}).get("weights")
-    return [] if named is None else named
+    owners = [run.settings] + ([run.source.settings] if run.source else [])
+    return sorted({path for settings in owners for path in named_weights(settings)})
 
 
 def patch_of(wildcards):
@@ -324,11 +336,8 @@ def pack_version(wildcards):
 
 def pretrained_of_pack(wildcards):
     """The weights files that the runs of a pack start from."""
-    found = [
-        (settings.get("backbone") or {}).get("weights")
-        for settings in (run.settings for run in PACKS[wildcards.pack].runs)
-    ]
-    return sorted({path for path in found if path})
+    runs = PACKS[wildcards.pack].runs
+    return sorted({path for run in runs for path in named_weights(run.settings)})
 
 
 def predictions():

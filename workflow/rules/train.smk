@@ -2,6 +2,7 @@ rule train:
     input:
         data=manifest_of,
         pretrained=pretrained_of,
+        frozen=frozen_of,
         tracking=ancient(f"results/tracking/init_tracking-{PLAN.study}.json"),
     output:
         weights="<trained_run>/model.safetensors",

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-import torch
-
 from lookalike.backbones.base import Backbone
 from lookalike.backbones.registry import BACKBONES
 from lookalike.errors import LookalikeError
 from lookalike.settings import BackboneSettings
+from lookalike.tensors import read_weights
 
 
 def make_backbone(settings: BackboneSettings, image_shape: tuple[int, ...]) -> Backbone:
@@ -32,19 +31,9 @@ def load_weights(backbone: Backbone, path: Path) -> None:
     Raises:
         LookalikeError: the file is missing, unreadable or lacks layers.
     """
-    if not path.exists():
-        raise LookalikeError(f"weights file {path} is missing; put it there or change backbone.weights.")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the two readers raise many kinds
-        raise LookalikeError(f"weights file {path} cannot be read ({error}); fetch it again.") from None
     own = set(backbone.state_dict())
-    state = {name.removeprefix("backbone."): value for name, value in state.items()}  # a run's model.safetensors
+    # Of a run's model.safetensors the part that is the network.
+    state = {name.removeprefix("backbone."): value for name, value in read_weights(path).items()}
     prefix = "" if own & set(state) else "network."  # torchvision's own files
     state = {prefix + name: value for name, value in state.items() if prefix + name in own}
     try:

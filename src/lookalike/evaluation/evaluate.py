@@ -25,7 +25,7 @@ def evaluate(run: RunSpec, mode: str, split: str) -> None:
         LookalikeError: data, weights or support are missing or damaged, or a probability is not a number.
     """
     data, classifier, queries = load_run(run, split)
-    prediction = classifier.predict(queries.features, mode)
+    prediction = classifier.predict(queries, mode)
     if bool(prediction.log_probs.isnan().any()):
         raise LookalikeError(f"{run.id} gives probabilities that are not numbers in mode {mode}; train the run again.")
     measures = classifier.measures(queries, mode)

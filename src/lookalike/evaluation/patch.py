@@ -22,7 +22,7 @@ from lookalike.data.prepared import open_data
 from lookalike.determinism import pin_arithmetic
 from lookalike.devices import best_device
 from lookalike.errors import LookalikeError
-from lookalike.methods.base import Classifier
+from lookalike.methods.base import Classifier, Embedded
 from lookalike.methods.build import load_classifier
 from lookalike.plan import RunSpec
 from lookalike.seeds import derive_seed
@@ -60,7 +60,8 @@ def _log_probs(run: RunSpec, classifier: Classifier) -> Callable[[Tensor], Tenso
     """Normalised images -> log-probabilities, with a gradient."""
 
     def log_probs(images: Tensor) -> Tensor:
-        found = classifier.predict(classifier.embed(images).cpu(), run.settings["modes"][0]).log_probs
+        queries = Embedded.unlabelled(classifier.embed(images).cpu())
+        found = classifier.predict(queries, run.settings["modes"][0]).log_probs
         if not found.requires_grad and images.requires_grad:
             raise LookalikeError(f"patch.model {run.model} has no gradient to follow; name a model such as fc or nw.")
         return found

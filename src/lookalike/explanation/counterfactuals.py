@@ -20,6 +20,7 @@ from lookalike.determinism import generator
 from lookalike.devices import best_device
 from lookalike.errors import LookalikeError
 from lookalike.files import writing
+from lookalike.methods.base import Embedded
 from lookalike.methods.memory_wrap.classifier import CounterfactualSettings
 from lookalike.methods.memory_wrap.counterfactuals import (
     AutoEncoder,
@@ -71,16 +72,17 @@ def score_counterfactuals(run: RunSpec, split: str) -> str:
     with torch.enable_grad():
         full, of_class = _autoencoders(run, training, data.n_classes, settings.epochs)
     log.info("trained %d autoencoders", 1 + len(of_class))
-    given = torch.from_numpy(classifier.predict(embed(classifier, training).features, "cached").predicted()).to(device)
+    given = torch.from_numpy(classifier.predict(embed(classifier, training), "cached").predicted()).to(device)
     prototypes, known = _prototypes(training, given, full, data.n_classes)
-    predicted = torch.from_numpy(classifier.predict(queries.features, "cached").predicted()).to(device)
+    predicted = torch.from_numpy(classifier.predict(queries, "cached").predicted()).to(device)
     codes = full.encoder(shown)
     allowed = known & (torch.arange(data.n_classes, device=device) != predicted[:, None])
     target = closest_prototypes(codes, prototypes, allowed)
 
     def classify(images: Tensor) -> Tensor:
         features = torch.cat([classifier.embed(part) for part in images.split(BLOCK)])
-        return torch.from_numpy(classifier.predict(features.cpu(), "cached").predicted()).to(device)
+        found = classifier.predict(Embedded.unlabelled(features.cpu()), "cached")
+        return torch.from_numpy(found.predicted()).to(device)
 
     searched = search_counterfactuals(
         classify,

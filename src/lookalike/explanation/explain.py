@@ -9,7 +9,7 @@ from lookalike.data.images import open_images
 from lookalike.determinism import generator
 from lookalike.devices import best_device
 from lookalike.explanation.record import write_explanations
-from lookalike.needs import has_heat_maps
+from lookalike.needs import looks_again
 from lookalike.plan import RunSpec
 from lookalike.seeds import derive_seed
 from lookalike.support.precompute import load_run
@@ -22,19 +22,21 @@ def explain(run: RunSpec, mode: str, split: str) -> None:
     The sample depends on the study, data set and seed, but not on settings of the explanation.
     """
     data, classifier, queries = load_run(run, split)
-    wrong = torch.from_numpy(classifier.predict(queries.features, mode).predicted() != queries.labels.numpy())
+    wrong = torch.from_numpy(classifier.predict(queries, mode).predicted() != queries.labels.numpy())
     made = generator(derive_seed(run.plan.seed, run.dataset, run.seed, split, "explained queries"))
     order = torch.randperm(len(queries), generator=made)
     missed, hit = order[wrong[order]], order[~wrong[order]]
     count = run.plan.explained_queries
     few = min(count // 2, len(missed))
     rows = torch.cat([hit[: count - few], missed[:few]])
-    records = classifier.explain(queries.rows(rows), mode)
-    if has_heat_maps(run.settings):
+    asked = queries.rows(rows)
+    records = classifier.explain(asked, mode)
+    if looks_again(run.settings):
         classifier.embed_on(best_device(run.plan.runs_per_gpu))
     black, white = (open_images(data, np.array([0])).normalised(torch.full((1, 1, 1), value)) for value in (0.0, 1.0))
 
     def take(ids: list[int]) -> torch.Tensor:
         return open_images(data, np.array(ids)).take(torch.arange(len(ids)))
 
+    records = classifier.add_links(records, asked, take)
     write_explanations(run.explanations(mode, split), classifier.add_heat_maps(records, take, (black[0], white[0])))

@@ -15,6 +15,25 @@ if TYPE_CHECKING:
     from lookalike.methods.base import Embedded, Prediction
 
 
+SHOWN_EXEMPLARS, SHOWN_PAIRS = 5, 5
+
+
+@dataclass(frozen=True)
+class PatchPair:
+    """A patch of the query and the patch of an exemplar that belongs to it.
+
+    Attributes:
+        query, exemplar: numbers of the patches, row by row.
+        strength: how much the pair counts.
+        colour: number of the colour it is drawn in.
+    """
+
+    query: int
+    exemplar: int
+    strength: float
+    colour: int
+
+
 @dataclass(frozen=True)
 class Exemplar:
     """A training image that takes part in a decision.
@@ -26,6 +45,10 @@ class Exemplar:
         influence: how much the query's loss grows when it is taken away, in nats; None where unknown.
         predicted: class that the model gives to it; None where unknown.
         heat_map: (H, W) what its pixels add to the logit of the query's class; None where unknown.
+        similarity: by which it was ranked; None where weights say it.
+        partner: (R,) its patch that each query patch goes to, patches row by row; None where none are compared.
+        strength: (R,) how much each of these pairs counts.
+        correlation: (2, R) of each query patch with this image, and of each patch of it with the query.
     """
 
     id: int
@@ -34,6 +57,22 @@ class Exemplar:
     influence: float | None = None
     predicted: int | None = None
     heat_map: list[list[float]] | None = None
+    similarity: float | None = None
+    partner: list[int] | None = None
+    strength: list[float] | None = None
+    correlation: list[list[float]] | None = None
+
+    def strongest_pairs(self, count: int = SHOWN_PAIRS) -> list[PatchPair]:
+        """The patch pairs that count most, the weakest first; of equal ones the lower query patch is stronger.
+
+        Pairs that end in the same patch of this image have the weakest one's number, that of a colour.
+        """
+        if self.partner is None or self.strength is None:
+            return []
+        strength = self.strength
+        order = sorted(range(len(strength)), key=lambda patch: -strength[patch])[:count][::-1]
+        ends = [self.partner[patch] for patch in order]
+        return [PatchPair(patch, end, strength[patch], ends.index(end)) for patch, end in zip(order, ends, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -50,6 +89,8 @@ class Explanation:
         exemplars: heaviest first.
         heat_map: (H, W) what the query's pixels add to the logit of its class; None where unknown.
         completeness_error: share of the logit's change that all heat maps together miss.
+        grid: rows and columns of patches; None where none are compared.
+        nearest: exemplars that stood in their place before re-ranking, of the class these voted for.
     """
 
     query: int
@@ -61,6 +102,13 @@ class Explanation:
     exemplars: list[Exemplar] = field(default_factory=list)
     heat_map: list[list[float]] | None = None
     completeness_error: float | None = None
+    grid: list[int] | None = None
+    nearest: list[Exemplar] = field(default_factory=list)
+
+    @property
+    def shown(self) -> list[Exemplar]:
+        """The heaviest exemplars of the class given: those that an explanation by patches shows."""
+        return [e for e in self.exemplars if e.label == self.predicted][:SHOWN_EXEMPLARS]
 
     @property
     def example(self) -> Exemplar | None:
@@ -82,17 +130,26 @@ def exemplars(
     weights: Tensor,
     influence: Tensor | None = None,
     predicted: Tensor | None = None,
+    similarity: Tensor | None = None,
 ) -> list[Explanation]:
-    """Records of a batch from exemplar ids, labels, weights, influence and predicted classes, each (B, k)."""
+    """Records of a batch from exemplar ids, labels, weights and what else is known of exemplars, each (B, k)."""
     probabilities = prediction.log_probs.double().exp().cpu()
     classes = prediction.predicted()
     records = []
     for row in range(len(queries)):
-        unknown = [None] * ids.shape[1]
-        values = influence[row].tolist() if influence is not None else unknown
-        given = predicted[row].tolist() if predicted is not None else unknown
-        columns = (ids[row].tolist(), labels[row].tolist(), weights[row].tolist(), values, given)
-        by_id = {parts[0]: Exemplar(*parts) for parts in zip(*columns, strict=True)}  # each image once
+        given = {
+            "id": ids,
+            "label": labels,
+            "weight": weights,
+            "influence": influence,
+            "predicted": predicted,
+            "similarity": similarity,
+        }
+        columns = {name: values[row].tolist() for name, values in given.items() if values is not None}
+        by_id = {  # each image once
+            values[0]: Exemplar(**dict(zip(columns, values, strict=True)))
+            for values in zip(*columns.values(), strict=True)
+        }
         shown = sorted(by_id.values(), key=lambda exemplar: -exemplar.weight)
         records.append(
             Explanation(
@@ -122,6 +179,10 @@ def write_explanations(path: Path, records: list[Explanation]) -> None:
             ("influence", pa.float64()),
             ("predicted", pa.int64()),
             ("heat_map", heat_map),
+            ("similarity", pa.float64()),
+            ("partner", pa.list_(pa.int64())),
+            ("strength", pa.list_(pa.float64())),
+            ("correlation", pa.list_(pa.list_(pa.float32()))),
         ]
     )
     schema = pa.schema(
@@ -135,6 +196,8 @@ def write_explanations(path: Path, records: list[Explanation]) -> None:
             ("exemplars", pa.list_(exemplar)),
             ("heat_map", heat_map),
             ("completeness_error", pa.float64()),
+            ("grid", pa.list_(pa.int64())),
+            ("nearest", pa.list_(exemplar)),
         ]
     )
     with writing(path) as temporary:
@@ -154,4 +217,5 @@ def read_explanations(path: Path) -> list[Explanation]:
         rows = pq.ParquetFile(path).read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise LookalikeError(f"{path} cannot be read ({error}); delete it and run again.") from None
-    return [Explanation(**{**row, "exemplars": [Exemplar(**e) for e in row["exemplars"]]}) for row in rows]
+    lists = ("exemplars", "nearest")
+    return [Explanation(**{**row, **{name: [Exemplar(**e) for e in row[name]] for name in lists}}) for row in rows]

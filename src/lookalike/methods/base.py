@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import torch
@@ -69,6 +70,26 @@ class Pool(Protocol):
         """Normalised images (n, C, H, W) of the rows, augmented where a generator is given."""
 
 
+COMPARED = "compared."
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Images that a method may look at again, besides their features.
+
+    Attributes:
+        take: rows (n,) -> normalised images (n, C, H, W) on the network's device.
+        points: (N, P, 3) key points: x and y between 0 and 1 of the image, visibility; None where none are known.
+    """
+
+    take: Callable[[Tensor], Tensor]
+    points: Tensor | None = None
+
+    def points_of(self, rows: Tensor) -> Tensor | None:
+        """Key points (n, P, 3) of some images."""
+        return None if self.points is None else self.points[rows]
+
+
 @dataclass(frozen=True)
 class Batch:
     """One training step's input.
@@ -97,16 +118,36 @@ class Embedded:
         labels: (N,) int64.
         environments: (N,) int64.
         ids: (N,) int64 image ids of the data set's index.
+        compared: (N, ...) each: what a method found by comparing queries with its support; empty for most.
     """
 
     features: Tensor
     labels: Tensor
     environments: Tensor
     ids: Tensor
+    compared: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def unlabelled(cls, features: Tensor) -> Embedded:
+        """Images of which nothing but the features (N, D) is known."""
+        zeros = torch.zeros(len(features), dtype=torch.int64)
+        return cls(features, zeros, zeros, zeros - 1)
 
     def rows(self, rows: Tensor | slice) -> Embedded:
         """Some of the rows."""
-        return Embedded(self.features[rows], self.labels[rows], self.environments[rows], self.ids[rows])
+        compared = {name: values[rows] for name, values in self.compared.items()}
+        return Embedded(self.features[rows], self.labels[rows], self.environments[rows], self.ids[rows], compared)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All fields by name, for the store."""
+        named = {name: value for name, value in vars(self).items() if name != "compared"}
+        return named | {COMPARED + name: value for name, value in self.compared.items()}
+
+    @classmethod
+    def of_tensors(cls, tensors: dict[str, Tensor]) -> Embedded:
+        """Inverse of `tensors`."""
+        compared = {name.removeprefix(COMPARED): v for name, v in tensors.items() if name.startswith(COMPARED)}
+        return cls(**{name: v for name, v in tensors.items() if not name.startswith(COMPARED)}, compared=compared)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -157,6 +198,10 @@ class Classifier(nn.Module, ABC):
         """Loss () and log-probabilities (B, C) of one step; methods on frozen features have none."""
         raise TypeError(f"{type(self).__name__} is not trained")
 
+    def count_right(self, answers: Tensor, batch: Batch) -> Tensor:
+        """() how many of a step's answers, the second result of `training_loss`, are right."""
+        return (answers.argmax(1) == batch.labels).sum()
+
     def check_training(self, pool: Pool) -> None:
         """Raise LookalikeError where the training subset cannot serve this method."""
 
@@ -170,9 +215,22 @@ class Classifier(nn.Module, ABC):
     def load_support(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `support_tensors` gave."""
 
+    def open_gallery(self, images: Looks, path: Path, origin: dict[str, str]) -> None:
+        """Look at the training images again before queries are compared; nothing by default.
+
+        Args:
+            images: the training subset, rows as in the support.
+            path: a file of the method's own beside the store.
+            origin: hashes of what such a file is made from.
+        """
+
+    def compare(self, queries: Embedded, images: Looks) -> Embedded:
+        """Queries with what comparing them with the support gives, once for all modes; as they are by default."""
+        return queries
+
     @abstractmethod
-    def predict(self, features: Tensor, mode: str) -> Prediction:
-        """Classify embedded queries (B, D); every row's answer is independent of the others."""
+    def predict(self, queries: Embedded, mode: str) -> Prediction:
+        """Classify embedded queries; every row's answer is independent of the others."""
 
     def measures(self, queries: Embedded, mode: str) -> dict[str, Tensor]:
         """Further columns of predictions.parquet, (B,) each; (K, B) where the mode has K draws; none by default."""
@@ -181,6 +239,18 @@ class Classifier(nn.Module, ABC):
     def explain(self, queries: Embedded, mode: str) -> list[Explanation]:
         """One record a query; an empty list where the method has no exemplars."""
         return []
+
+    def add_links(
+        self, records: list[Explanation], queries: Embedded, take: Callable[[list[int]], Tensor]
+    ) -> list[Explanation]:
+        """The records with the patches that belong together; as they are where the method compares none.
+
+        Args:
+            records: of `explain`.
+            queries: the same queries.
+            take: image ids -> normalised images (n, C, H, W).
+        """
+        return records
 
     def add_heat_maps(
         self, records: list[Explanation], take: Callable[[list[int]], Tensor], ends: tuple[Tensor, Tensor]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
 from lookalike.backbones.build import make_backbone
 from lookalike.errors import LookalikeError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def build_classifier(run: RunSpec, data: PreparedData) -> Classifier:
-    """The run's classifier with random weights, drawn from the run's own seed."""
+    """The run's classifier with random weights, drawn from the run's own seed; a frozen backbone has its source's."""
     method = load_method(run.settings["method"])
     settings = method.Settings.model_validate(run.settings)
     owner = run.source or run
@@ -27,6 +28,10 @@ def build_classifier(run: RunSpec, data: PreparedData) -> Classifier:
     with torch.random.fork_rng():
         torch.manual_seed(run.seed_for("weights"))
         classifier: Classifier = method.Model(settings, make_backbone(backbone, data.image_shape), data.n_classes)
+    if run.source is not None and run.source.weights is not None:
+        network = read_tensors(run.source.weights)
+        own = {n.removeprefix("backbone."): v for n, v in network.items() if n.startswith("backbone.")}
+        _load(classifier.backbone, own, run.source)
     return classifier
 
 
@@ -37,15 +42,17 @@ def load_classifier(run: RunSpec, data: PreparedData) -> Classifier:
         LookalikeError: the weights file is missing, truncated or of another network.
     """
     classifier = build_classifier(run, data)
-    if run.weights is not None:
-        state = read_tensors(run.weights)
-        if not run.trained:  # a frozen backbone: the part of the source's network that is shared
-            state = {name: value for name, value in state.items() if name.startswith("backbone.")}
-        try:
-            classifier.load_state_dict(state)
-        except RuntimeError as error:
-            raise LookalikeError(
-                f"{run.weights} does not fit the model {run.model!r} ({str(error).splitlines()[-1].strip()}); "
-                "delete it and run again."
-            ) from None
+    if run.trained:
+        assert run.weights is not None
+        _load(classifier, read_tensors(run.weights), run)
     return classifier.eval().requires_grad_(False)
+
+
+def _load(network: nn.Module, state: dict[str, Tensor], run: RunSpec) -> None:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise LookalikeError(
+            f"{run.weights} does not fit the model {run.model!r} ({str(error).splitlines()[-1].strip()}); "
+            "delete it and run again."
+        ) from None

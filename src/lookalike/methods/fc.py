@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lookalike.backbones.base import Backbone
-from lookalike.methods.base import Batch, Classifier, Prediction, TrainedSettings
+from lookalike.methods.base import Batch, Classifier, Embedded, Prediction, TrainedSettings
 
 
 class Settings(TrainedSettings):
@@ -29,9 +29,12 @@ class Model(Classifier):
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross entropy."""
-        log_probs = self.predict(self.embed(batch.images), "linear").log_probs
+        log_probs = self._log_probs(self.embed(batch.images))
         return F.nll_loss(log_probs, batch.labels), log_probs
 
-    def predict(self, features: Tensor, mode: str) -> Prediction:
+    def predict(self, queries: Embedded, mode: str) -> Prediction:
         """Log-softmax of the linear layer."""
-        return Prediction(F.log_softmax(self.linear(features).float(), dim=1))
+        return Prediction(self._log_probs(queries.features))
+
+    def _log_probs(self, features: Tensor) -> Tensor:
+        return F.log_softmax(self.linear(features).float(), dim=1)

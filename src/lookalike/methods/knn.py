@@ -67,9 +67,9 @@ class Model(Classifier):
         self.features = tensors["features"].cpu()
         self.labels, self.ids = tensors["labels"].cpu(), tensors["ids"].cpu()
 
-    def predict(self, features: Tensor, mode: str) -> Prediction:
+    def predict(self, queries: Embedded, mode: str) -> Prediction:
         """Log of the shares of the votes; -inf for a class without one."""
-        _, rows = nearest(normalise_rows(features), self.features, self.voters, "inner_product")
+        _, rows = nearest(normalise_rows(queries.features), self.features, self.voters, "inner_product")
         return Prediction(vote(self.labels[rows], self.n_classes).log().float())
 
     def explain(self, queries: Embedded, mode: str) -> list[Explanation]:

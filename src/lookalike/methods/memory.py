@@ -139,9 +139,9 @@ class MemoryClassifier(Classifier):
         """Take the store's tensors."""
         self.memory = {name: value.cpu() for name, value in tensors.items()}
 
-    def predict(self, features: Tensor, mode: str) -> Prediction:
+    def predict(self, queries: Embedded, mode: str) -> Prediction:
         """Under the first memory; in mode `draws` under each of the others too."""
-        blocks = features.cpu().split(QUERIES_PER_BLOCK)
+        blocks = queries.features.cpu().split(QUERIES_PER_BLOCK)
         log_probs = torch.stack(
             [
                 torch.cat([self.decide(block, self.prepared(k), self.memory["labels"][k]).float() for block in blocks])

@@ -14,6 +14,8 @@ METHODS = {
     "knn": "lookalike.methods.knn",
     "memory_wrap": "lookalike.methods.memory_wrap.classifier",
     "baseline_memory": "lookalike.methods.memory_wrap.baseline",
+    "emd_corr": "lookalike.methods.emd_corr.classifier",
+    "chm_corr": "lookalike.methods.chm_corr.classifier",
     "protonet": "lookalike.methods.protonet",
     "matching": "lookalike.methods.matching",
 }

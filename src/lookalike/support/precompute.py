@@ -11,16 +11,19 @@ from pathlib import Path
 import torch
 
 from lookalike.data.corruptions import APPLY
+from lookalike.data.framing import framed_points
 from lookalike.data.images import Images, open_images
 from lookalike.data.prepared import PreparedData, open_data
 from lookalike.determinism import pin_arithmetic
 from lookalike.devices import best_device
 from lookalike.evaluation.patch import patched
 from lookalike.evaluation.sets import evaluation_set
-from lookalike.methods.base import Classifier, Embedded
+from lookalike.files import digest
+from lookalike.methods.base import Classifier, Embedded, Looks
 from lookalike.methods.build import load_classifier
 from lookalike.plan import RunSpec
 from lookalike.seeds import derive_seed
+from lookalike.stages import stage_code
 from lookalike.support.embed import embed
 from lookalike.support.store import load_tensors, origin_of, save_tensors
 from lookalike.tracking.record import write_record
@@ -42,12 +45,15 @@ def precompute_support(run: RunSpec) -> None:
     classifier.embed_on(device)
     origin = _origin(run, data)
     rows = data.training_rows(run)
-    support = embed(classifier, open_images(data, rows, device))
+    training = open_images(data, rows, device)
+    support = embed(classifier, training)
     classifier.build_support(support, run.seed_for("support"))
     save_tensors(run.support_folder / "support.safetensors", classifier.support_tensors(), origin)
+    classifier.open_gallery(Looks(training.take), run.support_folder / "gallery.safetensors", _made_of(run, origin))
     for split in run.plan.evaluation_sets:
-        queries = embed(classifier, evaluation_images(run, data, split, device))
-        save_tensors(run.queries(split), vars(queries), origin)
+        images = evaluation_images(run, data, split, device)
+        looks = Looks(images.take, framed_points(data, images.rows))
+        save_tensors(run.queries(split), classifier.compare(embed(classifier, images), looks).tensors(), origin)
     if not run.trained:
         write_record(run, data, len(rows), str(device), started, time.perf_counter() - begin)
 
@@ -77,9 +83,21 @@ def load_run(run: RunSpec, split: str) -> tuple[PreparedData, Classifier, Embedd
     origin = _origin(run, data)
     classifier = load_classifier(run, data)
     classifier.load_support(load_tensors(run.support_folder / "support.safetensors", origin))
-    return data, classifier, Embedded(**load_tensors(run.queries(split), origin))
+    return data, classifier, Embedded.of_tensors(load_tensors(run.queries(split), origin))
+
+
+def _made_of(run: RunSpec, origin: dict[str, str]) -> dict[str, str]:
+    """What prepared training images come from: weights, data and code; settings of the comparison do not matter."""
+    of_network = {key: run.settings.get(key) for key in ("backbone", "backbone_from", "correspondence")}
+    compat = run.settings["inference"].get("compat") if "inference" in run.settings else None
+    settings = digest([of_network, compat, run.size, run.seed, stage_code("precompute_support", run.settings)])
+    return {**origin, "settings": settings}
 
 
 def _origin(run: RunSpec, data: PreparedData) -> dict[str, str]:
     weights = run.weights or Path(run.settings["backbone"]["weights"])
-    return origin_of(weights, data.hash, {**run.inference_settings, "size": run.size, "seed": run.seed})
+    settings = {**run.inference_settings, "size": run.size, "seed": run.seed}
+    matching = (run.settings.get("correspondence") or {}).get("weights")
+    if matching is not None:
+        settings["correspondence"] = origin_of(Path(matching), "", {})["weights"]
+    return origin_of(weights, data.hash, settings)

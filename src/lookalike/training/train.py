@@ -24,7 +24,7 @@ from lookalike.data.prepared import PreparedData, open_data
 from lookalike.determinism import generator, pin_arithmetic
 from lookalike.devices import best_device
 from lookalike.errors import LookalikeError
-from lookalike.files import digest, read_json, write_text
+from lookalike.files import digest, read_json, sha256, write_text
 from lookalike.methods.base import Batch
 from lookalike.methods.build import build_classifier
 from lookalike.plan import RunSpec
@@ -59,7 +59,7 @@ class Progress:
 
     step: int = 0
     loss: float = 0.0
-    correct: int = 0
+    correct: float = 0.0
     seen: int = 0
     history: list[Row] | None = None
     seconds: float = 0.0
@@ -219,7 +219,7 @@ def _run_steps(
         saving = (stopping or now - saved >= settings.checkpoint_seconds) and progress.step < total
         if ended or saving or progress.step % STEPS_UNSEEN == 0:
             _stop_at_bad_step(run, int(bad_step), total, epoch, settings)
-            progress.loss, progress.correct = float(sums[0]), int(sums[1])
+            progress.loss, progress.correct = float(sums[0]), float(sums[1])
         if ended:
             progress.history.append(
                 {
@@ -229,7 +229,7 @@ def _run_steps(
                     "lr": rate,
                 }
             )
-            progress.loss, progress.correct, progress.seen = 0.0, 0, 0
+            progress.loss, progress.correct, progress.seen = 0.0, 0.0, 0
             sums.zero_()
         if saving and _all_finite(network):
             progress.seconds += now - since
@@ -272,7 +272,7 @@ def _gradients(
     while True:
         size = progress.micro_batch or len(rows)
         loss = torch.zeros((), device=fabric.device)
-        correct = torch.zeros((), dtype=torch.int64, device=fabric.device)
+        correct = torch.zeros((), dtype=torch.float64, device=fabric.device)
         try:
             made = {name: generator(run.seed_for(name, progress.step), fabric.device) for name in PURPOSES}
             images = pool.take(rows, made["augment"])
@@ -283,11 +283,11 @@ def _gradients(
                 torch.manual_seed(run.seed_for("network", progress.step))  # a network's own noise, dropout say
                 batch = Batch(shown, pool.labels[part], part, pool, made)
                 with fabric.autocast():  # a marked method of a single device does not get it from Fabric
-                    part_loss, log_probs = network.training_loss(batch)
+                    part_loss, answers = network.training_loss(batch)
                 share = part_loss * (len(part) / len(rows))
                 fabric.backward(share)
                 loss += share.detach()
-                correct += (log_probs.detach().argmax(1) == batch.labels).sum()
+                correct += network.count_right(answers.detach(), batch)
             return loss, correct
         except torch.OutOfMemoryError:
             if size == 1:
@@ -355,7 +355,8 @@ def make_optimizer(classifier: torch.nn.Module, settings: TrainingSettings) -> t
 def checkpoint_key(run: RunSpec, data: PreparedData) -> str:
     """What a checkpoint must agree with to be resumed: settings, seed, data and code."""
     code = stage_code("train", run.settings)
-    return digest([run.id, run.plan.seed, run.training_settings, data.hash, code])
+    frozen = sha256(run.source.weights) if run.source is not None and run.source.weights is not None else None
+    return digest([run.id, run.plan.seed, run.training_settings, data.hash, code, frozen])
 
 
 def as_csv(rows: list[Row]) -> str:

@@ -174,7 +174,7 @@ class Model(memory.MemoryClassifier):
         shape = weights.shape
         records = exemplars(
             queries,
-            self.predict(queries.features, mode),
+            self.predict(queries, mode),
             mode,
             self.memory["ids"][0].expand(shape),
             self.memory["labels"][0].expand(shape),

@@ -257,13 +257,13 @@ class Model(Classifier):
 
     # Inference ------------------------------------------------------------------------------------
 
-    def predict(self, features: Tensor, mode: str) -> Prediction:
+    def predict(self, queries: Embedded, mode: str) -> Prediction:
         """Log-probabilities under the support of `mode`; each query on its own except in compat knn and hnsw.
 
         Raises:
             LookalikeError: the mode is unknown.
         """
-        features = features.cpu()
+        features = queries.features.cpu()
         return Prediction(torch.cat([self._predict(part, mode) for part in features.split(QUERIES_PER_BLOCK)]))
 
     def _predict(self, features: Tensor, mode: str) -> Tensor:
@@ -325,7 +325,7 @@ class Model(Classifier):
         ids = self._tensors["ids"][rows]
         return exemplars(
             queries,
-            self.predict(features, mode),
+            self.predict(queries, mode),
             mode,
             *(values.gather(1, shown) for values in (ids, labels, weights, influence)),
         )

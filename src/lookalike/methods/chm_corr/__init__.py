@@ -1,0 +1,1 @@
+"""CHM-Corr: re-ranking by correspondences that a convolutional Hough matching network finds."""
