@@ -10,10 +10,10 @@ from typing import Any
 from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import DataSettings, entry_settings, prepared_bytes
 from lookalike.plan import Plan
+from lookalike.reporting.names import METHODS_WITH_PATCHES
 
 ON_GPU = ("train", "make_patch", "precompute_support", "score_counterfactuals", "run_pack")
 RUNS_AT_ONCE = 4  # of a pack, unless the profile gives it other threads
-METHODS_WITH_PATCHES = ("emd_corr", "chm_corr")
 LONG = ("train", "make_patch", "score_counterfactuals", "run_pack")
 
 

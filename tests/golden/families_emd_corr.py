@@ -70,7 +70,10 @@ def check_emd(name: str, content: dict[str, np.ndarray]) -> None:
     partner, flow = transport.links(found.plan[1:][best[: len(content["vis_flow"])]])
     for number, (ends, strength) in enumerate(zip(partner, flow, strict=True)):
         shown = Exemplar(0, 0, 0, partner=ends.tolist(), strength=strength.tolist()).strongest_pairs()
-        for patches, key in (([p.query for p in shown], "vis_query_xy"), ([p.exemplar for p in shown], "vis_gallery_xy")):
+        for patches, key in (
+            ([p.query for p in shown], "vis_query_xy"),
+            ([p.exemplar for p in shown], "vis_gallery_xy"),
+        ):
             cells = [[patch % grid, patch // grid] for patch in patches]
             np.testing.assert_array_equal(cells, content[key][number], key)
         close([p.strength for p in shown], content["vis_flow"][number], 1e-6, what="vis_flow")

@@ -329,6 +329,56 @@ rule figure_weights:
         "lookalike draw-figure {params.plan} weights-{wildcards.explanation}"
 
 
+rule figure_correspondences:
+    input:
+        explanation_of,
+    output:
+        svg=report(
+            "<study>/figures/correspondences-{explanation}.svg",
+            category="Figures",
+            labels={"figure": "patches that belong together, {explanation}"},
+        ),
+        pdf="<study>/figures/correspondences-{explanation}.pdf",
+        png="<study>/figures/correspondences-{explanation}.png",
+    log:
+        "<study>/logs/draw_figure-correspondences-{explanation}.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-correspondences-{explanation}.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_figure"),
+    message:
+        "Figure: patches that belong together, {wildcards.explanation}"
+    shell:
+        "lookalike draw-figure {params.plan} correspondences-{wildcards.explanation}"
+
+
+rule figure_flow:
+    input:
+        explanation_of,
+    output:
+        svg=report(
+            "<study>/figures/flow-{explanation}.svg",
+            category="Figures",
+            labels={"figure": "correlation of patches, best exemplar, {explanation}"},
+        ),
+        pdf="<study>/figures/flow-{explanation}.pdf",
+        png="<study>/figures/flow-{explanation}.png",
+    log:
+        "<study>/logs/draw_figure-flow-{explanation}.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-flow-{explanation}.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_figure"),
+    message:
+        "Figure: correlation of patches, best exemplar, {wildcards.explanation}"
+    shell:
+        "lookalike draw-figure {params.plan} flow-{wildcards.explanation}"
+
+
 rule figure_influence:
     input:
         explanation_of,

@@ -1,28 +1,34 @@
-"""Drawings of explanation records: the one place that draws them, whatever the method.
-
-A drawing is one set of axes measured in inches from the top left corner: a picture table of a hundred
-images then takes a tenth of the time that a hundred axes take.
-"""
+"""Drawings of explanation records by whole images; `patch_drawing` has those by patches. Nothing else draws them."""
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lookalike.data.prepared import PreparedData
+from lookalike.explanation.canvas import (
+    EDGE,
+    HEAD,
+    QUERY,
+    add_captioned,
+    add_headings,
+    add_query,
+    make_canvas,
+    set_limits,
+    share,
+    short,
+    signed,
+)
 from lookalike.explanation.record import Exemplar, Explanation
 from lookalike.reporting.style import GREY, PAGE, RIGHT, WRONG
 
 SHOWN_CLASSES, SHOWN_IMAGES, SHOWN_INFLUENCE = 3, 10, 5
-HEAD, ROW, QUERY, IMAGE, GAP, EDGE = 0.38, 0.88, 0.52, 0.43, 0.055, 0.06  # inches
+ROW, IMAGE, GAP = 0.88, 0.43, 0.055  # inches
 BARS, BAR = 0.5, 0.11
 MEMORY_IMAGES, MEMORY_LINES, MEMORY_IMAGE, MEMORY_ROW = 13, 2, 0.37, 0.62
 HEAT_IMAGE, HEAT_ROW = 0.8, 1.14
-LONGEST_NAME = 12  # characters that fit below an image
-Colour = tuple[float, float, float]
 
 
 def draw_weights(records: list[Explanation], data: PreparedData) -> Figure:
@@ -30,16 +36,16 @@ def draw_weights(records: list[Explanation], data: PreparedData) -> Figure:
 
     After the figure of the NW head's paper. Blue marks the query's true class, orange another.
     """
-    figure, axes = _canvas([ROW] * len(records))
+    figure, axes = make_canvas([ROW] * len(records))
     images_at = PAGE - EDGE - SHOWN_IMAGES * (IMAGE + GAP) + GAP
     bars_at = QUERY + 0.7
-    _headings(axes, {EDGE: "query", bars_at: "probability", images_at: "heaviest training images: class and weight"})
+    add_headings(axes, {EDGE: "query", bars_at: "probability", images_at: "heaviest training images: class and weight"})
     for number, record in enumerate(records):
         top = HEAD + number * ROW
-        _query(axes, EDGE, top, record, data)
+        add_query(axes, EDGE, top, record, data)
         _bars(axes, bars_at, top, record, data)
         for place, exemplar in enumerate(record.exemplars[:SHOWN_IMAGES]):
-            _exemplar(axes, images_at + place * (IMAGE + GAP), top, exemplar, _share(exemplar.weight), record, data)
+            _exemplar(axes, images_at + place * (IMAGE + GAP), top, exemplar, share(exemplar.weight), record, data)
     return figure
 
 
@@ -48,24 +54,24 @@ def draw_influence(records: list[Explanation], data: PreparedData) -> Figure:
 
     Numbers are the change of the query's loss, in nats, when the image is taken away.
     """
-    figure, axes = _canvas([ROW] * len(records))
+    figure, axes = make_canvas([ROW] * len(records))
     step = IMAGE + 0.13
     harmful_at = PAGE - EDGE - SHOWN_INFLUENCE * step + 0.13
     helpful_at = harmful_at - SHOWN_INFLUENCE * step - 0.2
-    _headings(
+    add_headings(
         axes,
         {EDGE: "query", helpful_at: "most helpful: class, change of loss (nats)", harmful_at: "most harmful"},
     )
     for number, record in enumerate(records):
         top = HEAD + number * ROW
-        _query(axes, EDGE, top, record, data)
+        add_query(axes, EDGE, top, record, data)
         known = [(e.influence, e) for e in record.exemplars if e.influence is not None]
         known.sort(key=lambda pair: -pair[0])
         helpful = [pair for pair in known if pair[0] > 0][:SHOWN_INFLUENCE]
         harmful = [pair for pair in known[::-1] if pair[0] < 0][:SHOWN_INFLUENCE]
         for left, side in ((helpful_at, helpful), (harmful_at, harmful)):
             for place, (value, exemplar) in enumerate(side):
-                _exemplar(axes, left + place * step, top, exemplar, _signed(value), record, data)
+                _exemplar(axes, left + place * step, top, exemplar, signed(value), record, data)
     return figure
 
 
@@ -77,17 +83,17 @@ def draw_memory(records: list[Explanation], data: PreparedData) -> Figure:
     """
     lines = [max(1, min(-(-len(record.exemplars) // MEMORY_IMAGES), MEMORY_LINES)) for record in records]
     heights = [max(count * MEMORY_ROW + 0.18, ROW + 0.06) for count in lines]
-    figure, axes = _canvas(heights)
+    figure, axes = make_canvas(heights)
     step = MEMORY_IMAGE + 0.06
     images_at = PAGE - EDGE - MEMORY_IMAGES * step + 0.06
-    _headings(axes, {EDGE: "query", images_at: "memory images it used: class they get, weight"})
+    add_headings(axes, {EDGE: "query", images_at: "memory images it used: class they get, weight"})
     top = HEAD
     for record, count, height in zip(records, lines, heights, strict=True):
-        _query(axes, EDGE, top, record, data)
+        add_query(axes, EDGE, top, record, data)
         for place, exemplar in enumerate(record.exemplars[: count * MEMORY_IMAGES]):
             line, column = divmod(place, MEMORY_IMAGES)
             given = exemplar.label if exemplar.predicted is None else exemplar.predicted
-            _captioned(
+            add_captioned(
                 axes,
                 images_at + column * step,
                 top + line * MEMORY_ROW,
@@ -95,7 +101,7 @@ def draw_memory(records: list[Explanation], data: PreparedData) -> Figure:
                 exemplar.id,
                 data,
                 RIGHT if given == record.predicted else WRONG,
-                f"{_short(data.class_names[given])}\n{_share(exemplar.weight)}",
+                f"{short(data.class_names[given])}\n{share(exemplar.weight)}",
             )
         left = len(record.exemplars) - count * MEMORY_IMAGES
         note = f"uses {len(record.exemplars)}" + (f"\n({left} not shown)" if left > 0 else "")
@@ -110,25 +116,25 @@ def draw_heat_maps(records: list[Explanation], data: PreparedData) -> Figure:
     Every map has its own scale, whose end stands below it: the query's pixels often add tens of times what a memory
     image's do.
     """
-    figure, axes = _canvas([HEAT_ROW] * len(records))
+    figure, axes = make_canvas([HEAT_ROW] * len(records))
     places = [EDGE + number * (PAGE - EDGE) / 3 for number in range(3)]
     titles = ("query", "example: gets the same class", "counterfactual: gets another")
-    _headings(axes, dict(zip(places, titles, strict=True)))
+    add_headings(axes, dict(zip(places, titles, strict=True)))
     for number, record in enumerate(records):
         top = HEAD + number * HEAT_ROW
         names = data.class_names
-        line = f"true {_short(names[record.label])}\npredicted {_short(names[record.predicted])}"
+        line = f"true {short(names[record.label])}\npredicted {short(names[record.predicted])}"
         colour = RIGHT if record.label == record.predicted else WRONG
-        _captioned(axes, places[0], top, HEAT_IMAGE, record.query, data, colour, line)
+        add_captioned(axes, places[0], top, HEAT_IMAGE, record.query, data, colour, line)
         _heat_map(axes, places[0] + HEAT_IMAGE + 0.06, top, record.heat_map)
         for left, exemplar in ((places[1], record.example), (places[2], record.counterfactual)):
             if exemplar is None:
                 axes.text(left, top + HEAT_IMAGE / 2, "none among the\nimages it used", va="center", fontsize=6.5)
                 continue
             given = record.predicted if exemplar.predicted is None else exemplar.predicted
-            line = f"gets {_short(names[given])}\nweight {_share(exemplar.weight)}"
+            line = f"gets {short(names[given])}\nweight {share(exemplar.weight)}"
             frame = RIGHT if given == record.predicted else WRONG
-            _captioned(axes, left, top, HEAT_IMAGE, exemplar.id, data, frame, line)
+            add_captioned(axes, left, top, HEAT_IMAGE, exemplar.id, data, frame, line)
             _heat_map(axes, left + HEAT_IMAGE + 0.06, top, exemplar.heat_map)
     return figure
 
@@ -145,74 +151,17 @@ def _heat_map(axes: Axes, left: float, top: float, values: list[list[float]] | N
         shown, cmap="PuOr_r", vmin=-scale, vmax=scale, extent=(x, x + width, y + height, y), interpolation="nearest"
     )
     axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=GREY, lw=0.5))
-    text = f"full colour\n\N{PLUS-MINUS SIGN}{_share(scale)}"
+    text = f"full colour\n\N{PLUS-MINUS SIGN}{share(scale)}"
     axes.text(left + HEAT_IMAGE / 2, top + HEAT_IMAGE + 0.03, text, ha="center", va="top", fontsize=6, linespacing=1.0)
-    _limits(axes)
-
-
-def _canvas(rows: list[float]) -> tuple[Figure, Axes]:
-    """A figure for queries of these heights and axes in inches, y downwards."""
-    height = HEAD + sum(rows) - 0.08
-    figure = plt.figure(figsize=(PAGE, height), layout="none")
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.set_axis_off()
-    return figure, axes
-
-
-def _limits(axes: Axes) -> None:
-    """Images reset the limits; put them back."""
-    axes.set_xlim(0, PAGE)
-    axes.set_ylim(axes.figure.get_figheight(), 0)  # type: ignore[union-attr]
-    axes.set_aspect("auto")
-
-
-def _headings(axes: Axes, texts: dict[float, str]) -> None:
-    for left, text in texts.items():
-        axes.text(left, 0.06, text, va="top", fontsize=7.5, fontweight="bold")
-
-
-def _signed(value: float) -> str:
-    """`+0.037`, and `+8e-5` for what would read as zero."""
-    return f"{value:+.3f}" if abs(value) >= 5e-4 else f"{value:+.0e}".replace("e-0", "e-")
-
-
-def _share(value: float) -> str:
-    """`0.037`, and `8e-5` for what would read as zero."""
-    return _signed(value).removeprefix("+")
-
-
-def _short(name: str) -> str:
-    """A class name that fits below an image."""
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _query(axes: Axes, left: float, top: float, record: Explanation, data: PreparedData) -> None:
-    _image(axes, left, top, QUERY, record.query, data, None)
-    axes.text(left, top - 0.02, f"true {_short(data.class_names[record.label])}", va="bottom", fontsize=6.5)
-    axes.text(
-        left,
-        top + QUERY + 0.02,
-        f"predicted {_short(data.class_names[record.predicted])}",
-        va="top",
-        fontsize=6.5,
-        color=RIGHT if record.label == record.predicted else WRONG,
-    )
+    set_limits(axes)
 
 
 def _exemplar(
     axes: Axes, left: float, top: float, exemplar: Exemplar, number: str, record: Explanation, data: PreparedData
 ) -> None:
     colour = RIGHT if exemplar.label == record.label else WRONG
-    text = f"{_short(data.class_names[exemplar.label])}\n{number}"
-    _captioned(axes, left, top, IMAGE, exemplar.id, data, colour, text)
-
-
-def _captioned(
-    axes: Axes, left: float, top: float, side: float, image: int, data: PreparedData, frame: Colour, text: str
-) -> None:
-    """An image with two short lines below it."""
-    _image(axes, left, top, side, image, data, frame)
-    axes.text(left + side / 2, top + side + 0.03, text, ha="center", va="top", fontsize=6, linespacing=1.0)
+    text = f"{short(data.class_names[exemplar.label])}\n{number}"
+    add_captioned(axes, left, top, IMAGE, exemplar.id, data, colour, text)
 
 
 def _bars(axes: Axes, left: float, top: float, record: Explanation, data: PreparedData) -> None:
@@ -223,35 +172,5 @@ def _bars(axes: Axes, left: float, top: float, record: Explanation, data: Prepar
         width = probabilities[label] * BARS
         axes.add_patch(Rectangle((left, y), BARS, BAR, facecolor="0.93", lw=0))
         axes.add_patch(Rectangle((left, y), width, BAR, facecolor=RIGHT if label == record.label else WRONG, lw=0))
-        axes.text(left - 0.05, y + BAR / 2, _short(data.class_names[label]), ha="right", va="center", fontsize=6)
+        axes.text(left - 0.05, y + BAR / 2, short(data.class_names[label]), ha="right", va="center", fontsize=6)
         axes.text(left + BARS + 0.05, y + BAR / 2, f"{probabilities[label]:.2f}", va="center", fontsize=6)
-
-
-def _image(
-    axes: Axes, left: float, top: float, side: float, image: int, data: PreparedData, frame: Colour | None
-) -> None:
-    """A training or query image in a square; its longer side fills it."""
-    pixels = data.picture(image)
-    height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    x, y = left + (side - width * scale) / 2, top + (side - height * scale) / 2
-    grey = pixels.shape[-1] == 1
-    axes.imshow(
-        pixels[..., 0] if grey else pixels,
-        cmap="gray_r" if grey else None,
-        vmin=0,
-        vmax=255,
-        extent=(x, x + width * scale, y + height * scale, y),
-        interpolation="nearest",
-    )
-    axes.add_patch(
-        Rectangle(
-            (x, y),
-            width * scale,
-            height * scale,
-            fill=False,
-            edgecolor=GREY if frame is None else frame,
-            lw=0.5 if frame is None else 1.3,
-        )
-    )
-    _limits(axes)

@@ -15,6 +15,7 @@ from scipy import stats
 
 from lookalike.data.prepared import PreparedData, open_data
 from lookalike.explanation.drawing import draw_heat_maps, draw_influence, draw_memory, draw_weights
+from lookalike.explanation.patch_drawing import draw_correspondences, draw_flow
 from lookalike.explanation.record import Explanation, read_explanations
 from lookalike.plan import Plan
 from lookalike.reporting.names import shown_explanations
@@ -233,6 +234,8 @@ DRAWINGS: dict[str, Callable[[list[Explanation], PreparedData], Figure]] = {
     "influence": draw_influence,
     "memory": draw_memory,
     "heat_maps": draw_heat_maps,
+    "correspondences": draw_correspondences,
+    "flow": draw_flow,
 }
 
 

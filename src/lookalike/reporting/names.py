@@ -10,6 +10,7 @@ TABLE_FORMATS = ("csv", "tex", "md")
 FIGURE_FORMATS = ("svg", "pdf", "png")
 TABLE_NAMES = ("accuracy", "calibration", "per_class", "comparison")
 METHODS_WITH_INFLUENCE = ("nw",)
+METHODS_WITH_PATCHES = ("emd_corr", "chm_corr")
 METHODS_WITH_MEMORY = ("memory_wrap", "baseline_memory")
 
 
@@ -50,16 +51,18 @@ def figure_names(plan: Plan) -> list[str]:
     methods = {name: e.run.settings["method"] for name, e in shown.items()}
     with_memory = [name for name, method in methods.items() if method in METHODS_WITH_MEMORY]
     with_heat_maps = [name for name in with_memory if shown[name].run.settings["inference"]["heat_maps"]]
+    with_patches = [name for name, method in methods.items() if method in METHODS_WITH_PATCHES]
     trained = any(run.trained for run in plan.runs())
     return [
         "accuracy",
         "reliability",
         *["learning_curves"] * trained,
         *["size"] * _by_size(plan),
-        *(f"weights-{name}" for name in shown if name not in with_memory),
+        *(f"weights-{name}" for name in shown if name not in with_memory and name not in with_patches),
         *(f"influence-{name}" for name, method in methods.items() if method in METHODS_WITH_INFLUENCE),
         *(f"memory-{name}" for name in with_memory),
         *(f"heat_maps-{name}" for name in with_heat_maps),
+        *(f"{kind}-{name}" for kind in ("correspondences", "flow") for name in with_patches),
     ]
 
 

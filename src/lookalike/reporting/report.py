@@ -18,6 +18,14 @@ CAPTIONS = {
     "size": "Accuracy by number of training images, each model in its first mode: mean and 95 % t interval over seeds.",
     "memory": "Memory images that a query used. Blue: gets the query's class (example); orange: another one.",
     "heat_maps": "Integrated gradients: pixels that add to (orange) or take from (violet) the logit of the class.",
+    "correspondences": (
+        "Nearest neighbours, and exemplars after re-ranking: squares of one number join patches of query (above) and "
+        "exemplar (below), 5 counts most. Blue frame: the query's true class; orange: another."
+    ),
+    "flow": (
+        "The best exemplar: how each patch of one image correlates with the other image, and the query put together "
+        "from the exemplar's patches, the darker the less a pair counts."
+    ),
     "weights": "Most probable classes and heaviest training images. Blue: the query's true class; orange: another.",
     "influence": "Training images whose removal would raise (helpful) or lower (harmful) the loss of the query most.",
 }

@@ -13,7 +13,6 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 SMALLEST_FFT = 6  # cells a side
@@ -100,7 +99,16 @@ def _scale_sums(groups: tuple[tuple[int, ...], ...]) -> Tensor:
 
 def _transform_size(sides: Sequence[int], taps: int) -> list[int]:
     """Lengths with small factors at which what wraps around falls outside the wanted part."""
-    return [next_fast_len(side + taps // 2, real=True) for side in sides]
+    return [_smooth(side + taps // 2) for side in sides]
+
+
+def _smooth(length: int) -> int:
+    """The next number without a prime factor above 5: a transform of 17 takes longer than one of 18."""
+    rest = length
+    for factor in (2, 3, 5):
+        while rest % factor == 0:
+            rest //= factor
+    return length if rest == 1 else _smooth(length + 1)
 
 
 def _spectrum(kernels: Tensor, size: Sequence[int]) -> Tensor:

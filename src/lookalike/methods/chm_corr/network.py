@@ -12,7 +12,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from lookalike.errors import LookalikeError
@@ -133,6 +132,8 @@ class Branches(nn.Module):
 
 
 def _resnet101() -> nn.Sequential:
+    import torchvision  # a second that reading a study should not wait for
+
     full = torchvision.models.resnet101(weights=None)
     names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
     stages = nn.Sequential()
