@@ -23,6 +23,7 @@ RUN_FILES = (
     "eval/*/predictions.parquet",
     "explain/*.parquet",
     "counterfactuals/*.parquet",
+    "correspondences/*.parquet",
     "logs/*.log",
 )
 WEIGHTS = ("model.safetensors",)

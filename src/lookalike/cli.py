@@ -156,6 +156,17 @@ def score_counterfactuals(plan: PlanFile, runs: Runs, split: Split = "test") -> 
     work.end()
 
 
+@app.command()
+def score_correspondences(plan: PlanFile, runs: Runs, split: Split = "test") -> None:
+    """Score patch pairs: by known parts, by warps, and by what the vote owes to them."""
+    from lookalike.evaluation.correspondence import score_correspondences as score
+
+    known, work = read_plan(plan), Work("score_correspondences")
+    for run in map(known.run, runs):
+        work.do(run.id, run.log(f"score_correspondences-{split}"), lambda run=run: score(run, split))  # type: ignore[misc]
+    work.end()
+
+
 def _each_mode(
     stage: str, action: Callable[[RunSpec, str, str], None], plan: Path, runs: list[str], modes: list[str], split: str
 ) -> None:

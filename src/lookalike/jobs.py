@@ -101,6 +101,10 @@ def run_jobs(plan: Plan, runs: Iterable[RunSpec]) -> Iterator[Job]:
         if run in wanted:
             output = run.counterfactuals(split)
             yield job("score_counterfactuals", run, output, f"score-counterfactuals --set {split}", split)
+    for run, split in plan.correspondences():
+        if run in wanted:
+            output = run.correspondences(split)
+            yield job("score_correspondences", run, output, f"score-correspondences --set {split}", split)
 
 
 def study_sources(plan: Plan) -> list[str]:

@@ -12,9 +12,16 @@ from lookalike.data.settings import DataSettings, entry_settings, prepared_bytes
 from lookalike.plan import Plan
 from lookalike.reporting.names import METHODS_WITH_PATCHES
 
-ON_GPU = ("train", "make_patch", "precompute_support", "score_counterfactuals", "run_pack")
+ON_GPU = (
+    "train",
+    "make_patch",
+    "precompute_support",
+    "score_counterfactuals",
+    "score_correspondences",
+    "run_pack",
+)
 RUNS_AT_ONCE = 4  # of a pack, unless the profile gives it other threads
-LONG = ("train", "make_patch", "score_counterfactuals", "run_pack")
+LONG = ("train", "make_patch", "score_counterfactuals", "score_correspondences", "run_pack")
 
 
 def job_needs(

@@ -57,6 +57,7 @@ class Pack:
             for split in plan.evaluation_sets
         ]
         files += [run.counterfactuals(split) for run, split in plan.counterfactuals() if run in wanted]
+        files += [run.correspondences(split) for run, split in plan.correspondences() if run in wanted]
         files += [e.run.explanations(e.mode, e.split) for e in shown_explanations(plan).values() if e.run in wanted]
         return files
 

@@ -11,9 +11,13 @@ from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json, write_json
 from lookalike.seeds import derive_seed
 
-PLAN_VERSION = 4
+PLAN_VERSION = 5
 PLACE_KEYS = ("datasets", "sizes")  # settings that say where a model runs, not how
-EXPLANATION_KEYS = ("heat_maps", "counterfactuals")  # of `inference`: support and predictions do not read them
+EXPLANATION_KEYS = (
+    "heat_maps",
+    "counterfactuals",
+    "correspondences",
+)  # of `inference`: support and predictions do not read them
 INFERENCE_KEYS = ("modes", "explain", "inference")  # settings that training does not read
 
 
@@ -84,6 +88,12 @@ class RunSpec:
         return found
 
     @property
+    def correspondence_settings(self) -> dict[str, Any] | None:
+        """The settings that scores of patch pairs read besides those of inference; None where there are none."""
+        found: dict[str, Any] | None = self.settings.get("inference", {}).get("correspondences")
+        return found
+
+    @property
     def trained(self) -> bool:
         """Whether the run trains: a network, or what it puts on a frozen one."""
         return self.settings.get("training") is not None
@@ -127,6 +137,10 @@ class RunSpec:
     def counterfactuals(self, split: str) -> Path:
         """Scores of counterfactual images."""
         return self.folder / "counterfactuals" / f"{split}.parquet"
+
+    def correspondences(self, split: str) -> Path:
+        """Scores of patch pairs."""
+        return self.folder / "correspondences" / f"{split}.parquet"
 
     def log(self, stage: str) -> Path:
         """The log of a stage."""
@@ -243,6 +257,13 @@ class Plan:
         """Runs and evaluation sets whose counterfactual images are scored."""
         for run in self.runs():
             if run.counterfactual_settings is not None:
+                for split in filter(is_unchanged, self.evaluation_sets):
+                    yield run, split
+
+    def correspondences(self) -> Iterator[tuple[RunSpec, str]]:
+        """Runs and evaluation sets whose patch pairs are scored."""
+        for run in self.runs():
+            if run.correspondence_settings is not None:
                 for split in filter(is_unchanged, self.evaluation_sets):
                     yield run, split
 

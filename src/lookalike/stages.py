@@ -24,6 +24,7 @@ STAGES = {
     "evaluate": "lookalike.evaluation.evaluate",
     "explain": "lookalike.explanation.explain",
     "score_counterfactuals": "lookalike.explanation.counterfactuals",
+    "score_correspondences": "lookalike.evaluation.correspondence",
     "collect_metrics": "lookalike.evaluation.collect",
     "draw_table": "lookalike.reporting.tables",
     "draw_figure": "lookalike.reporting.figures",

@@ -28,6 +28,7 @@ PLACED = (  # stages a cluster runs
     "evaluate",
     "explain",
     "score_counterfactuals",
+    "score_correspondences",
     "run_pack",
 )
 RESERVED = ("data", "downloads", "tracking", "benchmarks")

@@ -9,7 +9,7 @@ from lookalike.explanation.record import Exemplar
 from lookalike.methods.chm_corr import classifier as chm
 from lookalike.methods.chm_corr import convolution, kernels, network, transfer
 from lookalike.methods.knn import vote
-from lookalike.methods.patches import Patches, match_patches
+from lookalike.methods.patches import Patches, cells_of, match_patches
 
 GRID_POSITIONS = torch.arange(18.0, 223, 34)  # pixels of a 240-pixel query, both axes
 
@@ -207,7 +207,7 @@ def check_classifier(name: str, content: dict[str, np.ndarray]) -> None:
     count, side = len(exemplars), 7
     # Theirs are numbered x slow, y fast; ours row by row.
     points = given["transferred_points"].mT.unflatten(1, (side, side)).transpose(1, 2).flatten(1, 2)  # (N, 49, 2)
-    partners = chm.cells_of(points, side)
+    partners = cells_of(points, side)
     theirs = given["correspondence_map"].unflatten(1, (side, side)).transpose(1, 2).flatten(1, 2)
     np.testing.assert_array_equal(torch.stack([partners % side, partners // side], -1), theirs)
     matches = match_patches(query, exemplars)
@@ -257,7 +257,7 @@ def _check_drawn(content, prefix, winners, masked, points, shown) -> None:  # ty
     """Drawn points: query patches of the largest values, where they are and where CHMNet carries them."""
     pixels = torch.arange(18, 223, 34)
     for row, winner in enumerate(winners.tolist()):
-        partners = chm.cells_of(points[winner], 7).tolist()
+        partners = cells_of(points[winner], 7).tolist()
         record = Exemplar(0, 0, 0, partner=partners, strength=masked[winner].tolist())
         drawn = record.strongest_pairs(shown)[::-1]
         own = [[int(pixels[p.query % 7]), int(pixels[p.query // 7])] for p in drawn]

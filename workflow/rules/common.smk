@@ -241,6 +241,8 @@ def made_of(stage):
         found.append(query_version(run))
         if stage == "explain":
             return [*found, run.explanation_settings, PLAN.explained_queries]
+        if stage == "score_correspondences":
+            return [*found, run.correspondence_settings]
         return (
             [*found, run.counterfactual_settings]
             if stage == "score_counterfactuals"
@@ -325,6 +327,7 @@ def pack_version(wildcards):
         "evaluate",
         "explain",
         "score_counterfactuals",
+        "score_correspondences",
     )
     code = [
         stage_code(stage, settings) for settings in models.values() for stage in stages
@@ -352,6 +355,13 @@ def counterfactual_files():
     if PACKS:
         return predictions()
     return [str(run.counterfactuals(split)) for run, split in PLAN.counterfactuals()]
+
+
+def correspondence_files():
+    """All scores of patch pairs of the study, or the packs that make them."""
+    if PACKS:
+        return predictions()
+    return [str(run.correspondences(split)) for run, split in PLAN.correspondences()]
 
 
 def histories():

@@ -56,3 +56,33 @@ rule score_counterfactuals:
         "lookalike score-counterfactuals {params.plan}"
         " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
         " --set {wildcards.split}"
+
+
+rule score_correspondences:
+    input:
+        data=manifest_of,
+        clean=clean_of,
+        weights=weights_of,
+        pretrained=pretrained_of,
+        support="<run>/support/support.safetensors",
+        queries="<run>/support/queries@{split}.safetensors",
+    output:
+        "<run>/correspondences/{split}.parquet",
+    log:
+        "<run>/logs/score_correspondences-{split}.log",
+    benchmark:
+        "<run>/benchmarks/score_correspondences-{split}.tsv"
+    threads: PLAN.threads
+    resources:
+        mem_mb=needs("score_correspondences", "mem_mb"),
+        runtime=needs("score_correspondences", "runtime"),
+        gpu=needs("score_correspondences", "gpu"),
+    params:
+        plan=str(PLAN.path),
+        made_of=made_of("score_correspondences"),
+    message:
+        "Score patch pairs of {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"
+    shell:
+        "lookalike score-correspondences {params.plan}"
+        " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
+        " --set {wildcards.split}"

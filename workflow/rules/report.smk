@@ -202,6 +202,31 @@ rule table_counterfactuals:
         "lookalike draw-table {params.plan} counterfactuals"
 
 
+rule table_correspondences:
+    input:
+        correspondence_files(),
+    output:
+        csv="<study>/tables/correspondences.csv",
+        tex="<study>/tables/correspondences.tex",
+        md=report(
+            "<study>/tables/correspondences.md",
+            category="Tables",
+            labels={"table": "how right patch pairs are"},
+        ),
+    log:
+        "<study>/logs/draw_table-correspondences.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-correspondences.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_table"),
+    message:
+        "Table: how right patch pairs are"
+    shell:
+        "lookalike draw-table {params.plan} correspondences"
+
+
 rule figure_accuracy:
     input:
         "<study>/tables/metrics.csv",

@@ -82,3 +82,16 @@ def match_patches(queries: Patches, exemplars: Patches) -> Matches:
     maps = [products.sum(axis, dtype=torch.float64) / size for axis in (2, 1)]
     exemplar_map, query_map = (torch.where(size > 0, one, 0) for one in maps)
     return Matches(similarity, products, exemplar_map, query_map)
+
+
+def cell_centres(side: int) -> Tensor:
+    """(side * side, 2) x and y of the patches' middles between -1 and 1, row by row."""
+    at = (torch.arange(side) + 0.5) / side * 2 - 1
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    return torch.stack([x, y], -1).view(-1, 2)
+
+
+def cells_of(points: Tensor, side: int) -> Tensor:
+    """Numbers (...) of the patches that hold points (..., 2), row by row; a point at the border is inside."""
+    column, row = ((points + 1) / 2 * side).long().clamp(0, side - 1).unbind(-1)
+    return row * side + column

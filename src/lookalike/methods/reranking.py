@@ -37,6 +37,12 @@ Role = Literal["query", "exemplar"]
 log = logging.getLogger(__name__)
 
 
+class CorrespondenceScores(BaseSettings):
+    """Scores of patch pairs: parts, warps, and what the vote owes to them."""
+
+    queries: Annotated[int, Field(ge=1)] = Field(100, description="Queries that are scored.")
+
+
 class RerankInference(BaseSettings):
     """Settings of shortlist and vote."""
 
@@ -47,6 +53,10 @@ class RerankInference(BaseSettings):
     )
     gallery_gb: Annotated[float, Field(gt=0)] = Field(
         4, description="Memory for prepared training images; where they do not fit, the recently used are kept."
+    )
+
+    correspondences: CorrespondenceScores | None = Field(
+        None, description="Score how right the patch pairs are; a stage of its own."
     )
 
     @model_validator(mode="after")
@@ -110,6 +120,10 @@ class Reranker(Classifier):
     @abstractmethod
     def links(self, query: Tensors, shortlist: Tensors) -> Links:
         """How the patches of one query (1, ...) and its K exemplars (K, ...) belong together."""
+
+    @abstractmethod
+    def carry(self, query: Tensors, shortlist: Tensors, points: Tensor) -> Tensor:
+        """Key points (P, 2) of one query, x and y between -1 and 1, in its K exemplars (K, P, 2)."""
 
     @abstractmethod
     def bytes_per_pair(self, query: Tensors) -> int:
@@ -217,7 +231,8 @@ class Reranker(Classifier):
         """Records whose shown exemplars tell where each query patch goes."""
         found = []
         for record, rows in zip(records, queries.compared["rows"], strict=True):
-            ids = self.ids[rows].tolist()
+            # Under compat a plan depends on the whole shortlist.
+            ids = self.ids[rows].tolist() if self.inference.compat else [e.id for e in record.shown]
             query = self.prepare(take([record.query]), "query")
             parts = [self.prepare(take(some), "exemplar") for some in _split(ids, 64)]
             shortlist = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

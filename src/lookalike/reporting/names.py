@@ -23,6 +23,7 @@ def table_names(plan: Plan) -> list[str]:
         *["size"] * _by_size(plan),
         *["explanations", "non_representativeness"] * with_memory,
         *["counterfactuals"] * scored,
+        *["correspondences"] * any(True for _ in plan.correspondences()),
     ]
 
 

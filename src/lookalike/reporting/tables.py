@@ -16,6 +16,7 @@ from lookalike.reporting.memory_tables import (
     table_explanations,
     table_non_representativeness,
 )
+from lookalike.reporting.patch_tables import table_correspondences
 from lookalike.reporting.summaries import (
     GROUP,
     heading_columns,
@@ -156,6 +157,7 @@ TABLES: dict[str, Callable[[Plan], tuple[pd.DataFrame, pd.DataFrame, str]]] = {
     "explanations": table_explanations,
     "non_representativeness": table_non_representativeness,
     "counterfactuals": table_counterfactuals,
+    "correspondences": table_correspondences,
 }
 
 

@@ -49,7 +49,7 @@ def precompute_support(run: RunSpec) -> None:
     support = embed(classifier, training)
     classifier.build_support(support, run.seed_for("support"))
     save_tensors(run.support_folder / "support.safetensors", classifier.support_tensors(), origin)
-    classifier.open_gallery(Looks(training.take), run.support_folder / "gallery.safetensors", _made_of(run, origin))
+    classifier.open_gallery(Looks(training.take), run.support_folder / "gallery.safetensors", gallery_origin(run, data))
     for split in run.plan.evaluation_sets:
         images = evaluation_images(run, data, split, device)
         looks = Looks(images.take, framed_points(data, images.rows))
@@ -86,12 +86,12 @@ def load_run(run: RunSpec, split: str) -> tuple[PreparedData, Classifier, Embedd
     return data, classifier, Embedded.of_tensors(load_tensors(run.queries(split), origin))
 
 
-def _made_of(run: RunSpec, origin: dict[str, str]) -> dict[str, str]:
-    """What prepared training images come from: weights, data and code; settings of the comparison do not matter."""
+def gallery_origin(run: RunSpec, data: PreparedData) -> dict[str, str]:
+    """What prepared training images come from: weights, data and code; how they are compared does not matter."""
     of_network = {key: run.settings.get(key) for key in ("backbone", "backbone_from", "correspondence")}
-    compat = run.settings["inference"].get("compat") if "inference" in run.settings else None
+    compat = run.settings.get("inference", {}).get("compat")
     settings = digest([of_network, compat, run.size, run.seed, stage_code("precompute_support", run.settings)])
-    return {**origin, "settings": settings}
+    return {**_origin(run, data), "settings": settings}
 
 
 def _origin(run: RunSpec, data: PreparedData) -> dict[str, str]:

@@ -26,7 +26,7 @@ from lookalike.methods.chm_corr.kernels import Kind
 from lookalike.methods.chm_corr.network import Branches, Learner, load_checkpoint
 from lookalike.methods.chm_corr.transfer import right_share, transfer_loss, transfer_points
 from lookalike.methods.chm_corr.warps import warp_images
-from lookalike.methods.patches import Matches, Patches, match_patches
+from lookalike.methods.patches import Matches, Patches, cell_centres, cells_of, match_patches
 from lookalike.methods.reranking import BLOCK_BYTES, Links, Reranker, RerankInference, Role, Tensors
 from lookalike.settings import Settings as BaseSettings
 from lookalike.settings import TrainingSettings
@@ -166,8 +166,17 @@ class Model(Reranker):
             queries: prepared, (B, ...).
             shortlists: prepared, (B, K, ...).
         """
-        side, cells = (round(n**0.5) for n in (queries["unit"].shape[1], queries["pyramid"].shape[2]))
-        points = cell_centres(side, self.inference.compat is not None).to(queries["unit"])
+        side = round(queries["unit"].shape[1] ** 0.5)
+        points = key_points(side, self.inference.compat is not None).to(queries["unit"])
+        return cells_of(self._transfer(queries, shortlists, points), side)
+
+    def carry(self, query: Tensors, shortlist: Tensors, points: Tensor) -> Tensor:
+        """Key points by CHMNet."""
+        return self._transfer(query, {name: value[None] for name, value in shortlist.items()}, points)
+
+    def _transfer(self, queries: Tensors, shortlists: Tensors, points: Tensor) -> Tensor:
+        """(B * K, P, 2) points (P, 2) of the queries in their exemplars."""
+        cells = round(queries["pyramid"].shape[2] ** 0.5)
         count, near = shortlists["pyramid"].shape[1], shortlists["pyramid"].flatten(0, 1)
         bound = CACHE_BYTES if near.device.type == "cpu" else BLOCK_BYTES
         together = max(1, bound // bytes_of_matching(cells))
@@ -175,7 +184,7 @@ class Model(Reranker):
             transfer_points(self.learner(queries["pyramid"][pairs // count], near[pairs]), points, self._scale())
             for pairs in torch.arange(len(near), device=near.device).split(together)
         ]
-        return cells_of(torch.cat(moved), side)
+        return torch.cat(moved)
 
     def scores(self, queries: Tensors, shortlists: Tensors, points: Tensor | None) -> Tensors:
         """Mean cosine of the best corresponding patches (vote) or of those at key points (key_points)."""
@@ -205,22 +214,16 @@ class Model(Reranker):
         return Links(partners, masked, matches.query_map, matches.exemplar_map, (side, side))
 
 
-def cell_centres(side: int, upstream: bool = False) -> Tensor:
-    """(side * side, 2) x and y of the patches' centres between -1 and 1, row by row.
+def key_points(side: int, upstream: bool = False) -> Tensor:
+    """(side * side, 2) points of a query that are carried to the exemplars: the middles of its patches.
 
-    The original's seven are at 18, 52, ... 222 of 240 pixels, a pixel further out than the centres.
+    The original's seven are at 18, 52, ... 222 of 240 pixels, up to a pixel further out.
     """
-    at = (torch.arange(side) + 0.5) / side * 2 - 1
-    if upstream and side == UPSTREAM_PATCHES // 32:
-        at = (torch.arange(18.0, 223, 34) - 120) / 120
+    if not upstream or side != UPSTREAM_PATCHES // 32:
+        return cell_centres(side)
+    at = (torch.arange(18.0, 223, 34) - UPSTREAM_SIZE / 2) / (UPSTREAM_SIZE / 2)
     y, x = torch.meshgrid(at, at, indexing="ij")
     return torch.stack([x, y], -1).view(-1, 2)
-
-
-def cells_of(points: Tensor, side: int) -> Tensor:
-    """Numbers (...) of the patches that hold points (..., 2), row by row; a point at the border is inside."""
-    column, row = ((points + 1) / 2 * side).long().clamp(0, side - 1).unbind(-1)
-    return row * side + column
 
 
 def partner_cosines(similarity: Tensor, partners: Tensor, upstream: bool = False) -> Tensor:

@@ -24,7 +24,7 @@ from lookalike.methods.emd_corr.transport import (
     sinkhorn,
     sinkhorn_upstream,
 )
-from lookalike.methods.patches import Matches, Patches, match_patches
+from lookalike.methods.patches import Matches, Patches, cell_centres, cells_of, match_patches
 from lookalike.methods.reranking import Links, Reranker, RerankInference, Role, Tensors
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,12 @@ class Model(Reranker):
         height = int(query["height"])
         grid = (height, partner.shape[1] // height)
         return Links(partner, flow, matches.query_map[own], matches.exemplar_map[own], grid)
+
+    def carry(self, query: Tensors, shortlist: Tensors, points: Tensor) -> Tensor:
+        """Key points to the middle of the patch that gets most of theirs."""
+        found = self.links(query, shortlist)
+        side = found.grid[0]
+        return cell_centres(side).to(points)[found.partner[:, cells_of(points, side)]]
 
     def _transport(self, queries: Tensors, shortlists: Tensors) -> tuple[Matches, Plans, int]:
         """Matches and plans of the pairs, and how many pairs a query has."""
