@@ -163,8 +163,13 @@ def check_net(name: str, content: dict[str, np.ndarray]) -> None:
     model.load_support({**store, "centroids": data["cluster_features"], "centroid_labels": data["cluster_labels"]})
 
     for mode in ("full", "cluster", "ensemble", "knn", "hnsw"):
-        close(model.predict(queries, mode).log_probs, content[f"{mode}.logprobs"], 1e-4, what=f"{mode} batch")
-        single = torch.cat([model.predict(query[None], mode).log_probs for query in queries])
+        close(
+            model.predict(Embedded.unlabelled(queries), mode).log_probs,
+            content[f"{mode}.logprobs"],
+            1e-4,
+            what=f"{mode} batch",
+        )
+        single = torch.cat([model.predict(Embedded.unlabelled(query[None]), mode).log_probs for query in queries])
         close(single, content[f"{mode}.logprobs_single"], 1e-4, what=f"{mode} single")
 
     _check_corrected(content, data, model, queries)
@@ -189,7 +194,7 @@ def check_net(name: str, content: dict[str, np.ndarray]) -> None:
     influence = support_influence(weights, store["labels"], data["query_labels"], own)
     close(influence, content["influence.values"], 1e-4, what="influence")
 
-    full = model.predict(queries, "full")
+    full = model.predict(Embedded.unlabelled(queries), "full")
     predicted, labels = full.predicted(), content["query_labels"]
     confidence = full.log_probs.exp().max(1).values.detach().numpy()
     close(ece(confidence, predicted == labels), float(content["ece15"][0]), 1e-5, what="ece15")
@@ -203,7 +208,7 @@ def _check_corrected(content, data, upstream: Model, queries) -> None:
     model.load_support(upstream.support_tensors())
     modes = ["full", "cluster", "ensemble"] + ["knn", "hnsw"] * (model.settings.kernel == "euclidean")
     for mode in modes:
-        found = (model.predict(queries, mode).log_probs.exp() + FLOOR).log()
+        found = (model.predict(Embedded.unlabelled(queries), mode).log_probs.exp() + FLOOR).log()
         close(found, content[f"{mode}.logprobs_single"], 1e-4, what=f"corrected {mode}")
     rows = upstream.neighbours(queries, "knn")  # Euclidean, one support a query
     store = upstream.support_tensors()

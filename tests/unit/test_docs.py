@@ -55,9 +55,10 @@ def test_the_method_of_the_guide_works() -> None:
     assert log_probs.shape == (12, 3)
     with torch.no_grad():
         features = model.embed(images)
-        model.build_support(Embedded(features, labels, labels * 0, torch.arange(12)), 0)
+        images = Embedded(features, labels, labels * 0, torch.arange(12))
+        model.build_support(images, 0)
         model.load_support(model.support_tensors())
-        assert model.predict(features, "mean").log_probs.shape == (12, 3)
+        assert model.predict(images, "mean").log_probs.shape == (12, 3)
 
 
 def test_the_readmes_snippet_runs() -> None:

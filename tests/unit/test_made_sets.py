@@ -130,7 +130,7 @@ def target_log_prob(run: RunSpec) -> float:
     """Mean log-probability of the patch's target over the test images that carry it."""
     precompute_support(run)
     _, classifier, queries = load_run(run, "test-patch")
-    found = classifier.predict(queries.features, run.settings["modes"][0]).log_probs
+    found = classifier.predict(queries, run.settings["modes"][0]).log_probs
     return found[:, 3].clamp_min(-20).mean().item()
 
 

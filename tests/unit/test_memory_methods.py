@@ -188,24 +188,24 @@ def test_matching_attends_to_other_images_only() -> None:
 def test_predictions_row_by_row_and_by_memory(name: str) -> None:
     model, queries = with_support(name)
     with torch.no_grad():
-        cached, draws = model.predict(queries.features, "cached"), model.predict(queries.features, "draws")
+        cached, draws = model.predict(queries, "cached"), model.predict(queries, "draws")
         assert cached.draws is None
         assert draws.draws is not None
         assert draws.draws.shape == (5, 9, CLASSES)
         assert torch.equal(draws.draws[0], cached.log_probs)
         for row in range(9):
-            alone = model.predict(queries.features[row : row + 1], "draws").draws
+            alone = model.predict(queries.rows(slice(row, row + 1)), "draws").draws
             torch.testing.assert_close(alone[:, 0], draws.draws[:, row], atol=1e-5, rtol=1e-4)
         again = make_model(name, memory={"size": 12}).eval()
         again.load_support({key: value.clone() for key, value in model.support_tensors().items()})
-        torch.testing.assert_close(again.predict(queries.features, "cached").log_probs, cached.log_probs)
+        torch.testing.assert_close(again.predict(queries, "cached").log_probs, cached.log_probs)
         if name != "matching":  # there the memory is a sequence
             order = torch.randperm(12)
             again.load_support({key: value[:, order] for key, value in model.support_tensors().items()})
-            shuffled = again.predict(queries.features, "cached").log_probs
+            shuffled = again.predict(queries, "cached").log_probs
             torch.testing.assert_close(shuffled, cached.log_probs, atol=1e-5, rtol=1e-4)
     with pytest.raises(LookalikeError, match="mode 'full' is unknown; a method with a memory has cached and draws"):
-        model.predict(queries.features, "full")
+        model.predict(queries, "full")
 
 
 @pytest.mark.parametrize("name", ["memory_wrap", "baseline_memory"])
@@ -434,7 +434,7 @@ def test_stages_of_methods_with_a_memory(memory_plan: Plan, monkeypatch: pytest.
     _, model, queries = load_run(run, "test")
     hits = [
         float((log_probs.argmax(1) == queries.labels).float().mean())
-        for log_probs in model.predict(queries.features, "draws").draws
+        for log_probs in model.predict(queries, "draws").draws
     ]
     found = _metrics(frame)
     assert found["accuracy"] == pytest.approx(np.mean(hits))

@@ -162,15 +162,15 @@ def test_answers_do_not_depend_on_the_batch_or_the_order_of_the_support(seed: in
     net, support = model(kernel=kernel), embedded(seed, environments=2)
     net.build_support(support, seed)
     queries = embedded(seed + 1).features
-    whole = net.predict(queries, mode).log_probs
-    single = torch.cat([net.predict(query[None], mode).log_probs for query in queries])
+    whole = net.predict(Embedded.unlabelled(queries), mode).log_probs
+    single = torch.cat([net.predict(Embedded.unlabelled(query[None]), mode).log_probs for query in queries])
     torch.testing.assert_close(single, whole)
     if mode in ("full", "ensemble", "knn"):
         other = model(kernel=kernel)
         other.build_support(
             support.rows(torch.randperm(len(support), generator=torch.Generator().manual_seed(seed))), seed
         )
-        torch.testing.assert_close(other.predict(queries, mode).log_probs, whole)
+        torch.testing.assert_close(other.predict(Embedded.unlabelled(queries), mode).log_probs, whole)
 
 
 def test_modes_reduce_to_full_where_they_must() -> None:
@@ -180,9 +180,9 @@ def test_modes_reduce_to_full_where_they_must() -> None:
     everything = {"n_neighbors": len(support), "n_random": len(support), "n_clusters": len(support)}
     net = model(inference=everything)
     net.build_support(support, 0)
-    full = net.predict(queries, "full").log_probs
+    full = net.predict(Embedded.unlabelled(queries), "full").log_probs
     for mode in ("random", "cluster", "closest_cluster", "ensemble", "knn", "hnsw"):
-        torch.testing.assert_close(net.predict(queries, mode).log_probs, full, msg=mode)
+        torch.testing.assert_close(net.predict(Embedded.unlabelled(queries), mode).log_probs, full, msg=mode)
 
 
 def test_upstream_batches_mix_neighbours_and_ours_do_not() -> None:
@@ -190,8 +190,8 @@ def test_upstream_batches_mix_neighbours_and_ours_do_not() -> None:
     for compat, same in (("corrected", True), ("upstream", False)):
         net = model(compat=compat)
         net.build_support(support, 0)
-        batch = net.predict(queries, "knn").log_probs
-        single = torch.cat([net.predict(query[None], "knn").log_probs for query in queries])
+        batch = net.predict(Embedded.unlabelled(queries), "knn").log_probs
+        single = torch.cat([net.predict(Embedded.unlabelled(query[None]), "knn").log_probs for query in queries])
         assert torch.allclose(batch, single, atol=1e-5) is same
 
 
@@ -205,7 +205,7 @@ def test_too_many_neighbours_are_refused() -> None:
     net = model(inference={"n_neighbors": 500})
     net.build_support(embedded(), 0)
     with pytest.raises(LookalikeError, match="n_neighbors is 500 but the support has 40 rows"):
-        net.predict(embedded(1).features, "knn")
+        net.predict(embedded(1), "knn")
 
 
 def test_balanced_rows_are_the_first_of_each_class() -> None:
@@ -233,7 +233,7 @@ def test_explanations_name_images_and_weights(mode: str) -> None:
     net.build_support(support, 0)
     records = net.explain(queries, mode)
     assert [record.query for record in records] == queries.ids.tolist()
-    for record, log_probs in zip(records, net.predict(queries.features, mode).log_probs, strict=True):
+    for record, log_probs in zip(records, net.predict(queries, mode).log_probs, strict=True):
         weights = [exemplar.weight for exemplar in record.exemplars]
         assert weights == sorted(weights, reverse=True)
         assert len({exemplar.id for exemplar in record.exemplars}) == len(weights)

@@ -18,7 +18,8 @@ from PIL import Image
 from torchvision import transforms
 
 from lookalike.data import prepare as prepare_module
-from lookalike.data.images import inside_box, open_images, random_crop
+from lookalike.data.crops import inside_box, random_crop
+from lookalike.data.images import open_images
 from lookalike.data.prepare import prepare_data
 from lookalike.data.prepared import PreparedData
 from lookalike.data.settings import ImageFolderSettings

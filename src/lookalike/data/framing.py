@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lookalike.data.images import inside_box
+from lookalike.data.crops import inside_box
 from lookalike.data.prepared import PreparedData
 from lookalike.data.settings import PhotographSettings
 
@@ -42,7 +42,7 @@ def _in_square(data: PreparedData, rows: np.ndarray, at: np.ndarray) -> np.ndarr
     size = np.stack([data.column("width")[rows], data.column("height")[rows]], 1) - 2.0 * trim
     at = at - trim
     if getattr(settings, "box", False):
-        boxes = [inside_box(box, (int(w), int(h))) for box, (w, h) in zip(data.column("box")[rows], size, strict=True)]
+        boxes = [inside_box(box, (int(w), int(h))) for box, (w, h) in zip(data.boxes[rows], size, strict=True)]
         corners = np.array(boxes, np.float64).reshape(-1, 2, 2)
         at, size = at - corners[:, :1], corners[:, 1] - corners[:, 0]
     if settings.fit == "squash":

@@ -6,7 +6,6 @@ interpreter's lock), cut to one size, and go on as the small ones do.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +17,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from lookalike.data.crops import TRIES, boxed, random_crop, square
 from lookalike.data.prepared import PreparedData
 from lookalike.data.settings import PhotographSettings
 from lookalike.settings import TrainingSettings
-
-RATIOS = (3 / 4, 4 / 3)  # of width to height in a random resized crop, as in torchvision
-TRIES = 10
 
 
 def open_images(
@@ -134,7 +131,6 @@ class Photographs(Images):
         super().__init__(data, rows, *more, **named)
         assert isinstance(data.settings, PhotographSettings)
         self.settings = data.settings
-        self._boxes = data.column("box") if getattr(data.settings, "box", False) else None
         self._pool = ThreadPoolExecutor(max(torch.get_num_threads(), 1))
 
     def pixels(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
@@ -147,58 +143,8 @@ class Photographs(Images):
         return torch.from_numpy(np.stack(list(squares)).transpose(0, 3, 1, 2).copy()).to(self.device)
 
     def _square(self, row: int, draw: list[float] | None) -> np.ndarray:
-        image = self.data.photograph(row)
-        if self._boxes is not None:
-            image = image.crop(inside_box(self._boxes[row], image.size))
-        size = self.settings.size
-        if draw is not None and self.training.resized_crop is not None:
-            box = random_crop(image.size, self.training.resized_crop, draw)
-            return np.asarray(image.crop(box).resize((size, size), Image.Resampling.BILINEAR))
-        if self.settings.fit == "squash":
-            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-        return np.asarray(centre(image, self.settings.resize, size))
-
-
-def centre(image: Image.Image, resize: int, size: int) -> Image.Image:
-    """Shorter side to `resize`, then the central square of `size`; the pixels are those of torchvision's transforms."""
-    width, height = image.size
-    tall = width <= height
-    new = (resize, int(resize * height / width)) if tall else (int(resize * width / height), resize)
-    if new != image.size:
-        image = image.resize(new, Image.Resampling.BILINEAR)
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    return image.crop((left, top, left + size, top + size))
-
-
-def inside_box(box: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """left, top, right, bottom in whole pixels of a box x, y, width, height, cut to the image."""
-    x, y, width, height = (float(value) for value in box)
-    left, top = max(math.floor(x), 0), max(math.floor(y), 0)
-    right, bottom = min(math.ceil(x + width), size[0]), min(math.ceil(y + height), size[1])
-    return left, top, max(right, left + 1), max(bottom, top + 1)
-
-
-def random_crop(size: tuple[int, int], areas: tuple[float, float], draw: list[float]) -> tuple[int, int, int, int]:
-    """left, top, right, bottom of a random crop: share of the area uniform, ratio uniform in its logarithm.
-
-    Ten tries, then the largest central crop whose ratio is allowed, as torchvision's random resized crop.
-
-    Args:
-        size: width and height of the image.
-        areas: smallest and largest share of the area.
-        draw: uniform numbers, four a try.
-    """
-    width, height = size
-    for start in range(0, 4 * TRIES, 4):
-        share, ratio, across, down = draw[start : start + 4]
-        area = width * height * (areas[0] + share * (areas[1] - areas[0]))
-        low, high = math.log(RATIOS[0]), math.log(RATIOS[1])
-        shape = math.exp(low + ratio * (high - low))
-        w, h = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = int(across * (width - w + 1)), int(down * (height - h + 1))
-            return left, top, left + w, top + h
-    w = min(width, round(height * RATIOS[1]))
-    h = min(height, round(width / RATIOS[0]))
-    left, top = (width - w) // 2, (height - h) // 2
-    return left, top, left + w, top + h
+        if draw is None or self.training.resized_crop is None:
+            return square(self.data, row)
+        image, size = boxed(self.data, row), self.settings.size
+        box = random_crop(image.size, self.training.resized_crop, draw)
+        return np.asarray(image.crop(box).resize((size, size), Image.Resampling.BILINEAR))

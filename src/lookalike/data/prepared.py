@@ -99,6 +99,11 @@ class PreparedData:
         values: np.ndarray = found.to_numpy(zero_copy_only=False)
         return values
 
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """(N, 4) x, y, width, height of the bounding boxes, in pixels."""
+        return self.column("box")
+
     def _read(self, names: list[str]) -> pa.Table:
         try:
             return pq.ParquetFile(self.folder / "index.parquet").read(names)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import matplotlib.patheffects as effects
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lookalike.data.images import open_images
+from lookalike.data.crops import square
 from lookalike.data.prepared import PreparedData
 from lookalike.explanation.canvas import (
     EDGE,
@@ -98,10 +97,8 @@ def draw_flow(records: list[Explanation], data: PreparedData) -> Figure:
 
 
 def _seen(data: PreparedData, image: int) -> np.ndarray:
-    """(H, W, C) uint8: an image as models see it, cut out and not normalised."""
-    pixels = open_images(data, np.array([image])).raw(torch.zeros(1, dtype=torch.int64))[0]
-    found: np.ndarray = (pixels * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return found
+    """(H, W, C) uint8: an image as models see it."""
+    return square(data, image) if data.encoded else data.picture(image)
 
 
 def _verdicts(axes: Axes, left: float, top: float, record: Explanation, data: PreparedData) -> None:
