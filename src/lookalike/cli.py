@@ -130,6 +130,21 @@ def precompute_support(plan: PlanFile, runs: Runs) -> None:
 
 
 @app.command()
+def embed_queries(
+    plan: PlanFile, runs: Runs, name: Annotated[str, typer.Option("--set", help="Evaluation set.")]
+) -> None:
+    """Embed changed images, or those of another data set, beside the support of runs."""
+    from lookalike.support.precompute import embed_queries as embed
+
+    known, work = read_plan(plan), Work("embed_queries")
+    for run in map(known.run, runs):
+        if known.is_with_support(name) or name not in known.sets_of(run.dataset):
+            raise LookalikeError(f"{name} is no changed or foreign evaluation set of {run.dataset}; see the study.")
+        work.do(run.id, run.log(f"embed_queries-{name}"), lambda run=run: embed(run, name))  # type: ignore[misc]
+    work.end()
+
+
+@app.command()
 def evaluate(plan: PlanFile, runs: Runs, modes: Modes, split: Split = "test") -> None:
     """Write predictions of runs in one or several modes."""
     from lookalike.evaluation.evaluate import evaluate as evaluate_run

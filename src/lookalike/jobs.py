@@ -9,7 +9,6 @@ from pathlib import Path
 from lookalike.data.download import RECORD
 from lookalike.data.registry import DATA_SETS
 from lookalike.data.source import downloads
-from lookalike.evaluation.sets import evaluation_set
 from lookalike.packs import packs
 from lookalike.plan import Plan, RunSpec
 from lookalike.reporting.names import figure_names, figure_paths, shown_explanations, table_names, table_paths
@@ -82,15 +81,17 @@ def run_jobs(plan: Plan, runs: Iterable[RunSpec]) -> Iterator[Job]:
     for run in runs:
         if run.trained:
             yield job("train", run, run.folder / "model.safetensors", "train")
-    if any(evaluation_set(name).patch for name in plan.evaluation_sets):
-        for run in runs:
-            if run.patch.parent == run.folder:
-                yield job("make_patch", run, run.patch, "make-patch")
+    for run in runs:
+        if plan.is_patched(run.dataset) and run.patch.parent == run.folder:
+            yield job("make_patch", run, run.patch, "make-patch")
     for run in runs:
         yield job("precompute_support", run, run.support_folder / "support.safetensors", "precompute-support")
     for run in runs:
+        for name in (name for name in plan.sets_of(run.dataset) if not plan.is_with_support(name)):
+            yield job("embed_queries", run, run.queries(name), f"embed-queries --set {name}", name)
+    for run in runs:
         for mode in run.settings["modes"]:
-            for split in plan.evaluation_sets:
+            for split in plan.sets_of(run.dataset):
                 words = f"evaluate --mode {mode} --set {split}"
                 yield job("evaluate", run, run.predictions(mode, split), words, f"{mode}@{split}")
     for e in shown_explanations(plan).values():

@@ -16,6 +16,7 @@ ON_GPU = (
     "train",
     "make_patch",
     "precompute_support",
+    "embed_queries",
     "score_counterfactuals",
     "score_correspondences",
     "run_pack",

@@ -54,7 +54,7 @@ class Pack:
             run.predictions(mode, split)
             for run in self.runs
             for mode in run.settings["modes"]
-            for split in plan.evaluation_sets
+            for split in plan.sets_of(run.dataset)
         ]
         files += [run.counterfactuals(split) for run, split in plan.counterfactuals() if run in wanted]
         files += [run.correspondences(split) for run, split in plan.correspondences() if run in wanted]

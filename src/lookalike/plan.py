@@ -231,8 +231,28 @@ class Plan:
                     if self.has_cell(dataset, model, size):
                         yield dataset, model, size
 
+    def query_sets(self, dataset: str) -> list[str]:
+        """The entries whose images the models of a data set classify too."""
+        return [name for name, settings in self.datasets.items() if settings.get("queries_for") == dataset]
+
+    def sets_of(self, dataset: str) -> list[str]:
+        """The evaluation sets of a data set's runs: its own, and those of other entries."""
+        wanted = self.datasets[dataset].get("evaluation_sets")
+        own = [name for name in self.evaluation_sets if wanted is None or name in wanted]
+        return own + self.query_sets(dataset)
+
+    def is_patched(self, dataset: str) -> bool:
+        """Whether some images of a data set carry the adversarial patch."""
+        return any(name.endswith("-patch") for name in self.sets_of(dataset))
+
+    def is_with_support(self, name: str) -> bool:
+        """Whether an evaluation set is embedded together with the support: as it is, of the run's own data set."""
+        return name in self.evaluation_sets and is_unchanged(name)
+
     def has_cell(self, dataset: str, model: str, size: str) -> bool:
         """Whether a model runs on a data set at a size."""
+        if self.datasets[dataset].get("queries_for"):
+            return False
         wanted = self.models[model]["datasets"]
         limits = (self.models[model]["sizes"], self.datasets[dataset].get("sizes"))
         return (wanted is None or dataset in wanted) and all(
@@ -243,7 +263,7 @@ class Plan:
         """All evaluations."""
         for run in self.runs():
             for mode in run.settings["modes"]:
-                for split in self.evaluation_sets:
+                for split in self.sets_of(run.dataset):
                     yield Evaluation(run, mode, split)
 
     def explanations(self, seeds: Sequence[int] | None = None) -> Iterator[Evaluation]:

@@ -21,6 +21,7 @@ STAGES = {
     "train": "lookalike.training.train",
     "make_patch": "lookalike.evaluation.patch",
     "precompute_support": "lookalike.support.precompute",
+    "embed_queries": "lookalike.support.precompute",
     "evaluate": "lookalike.evaluation.evaluate",
     "explain": "lookalike.explanation.explain",
     "score_counterfactuals": "lookalike.explanation.counterfactuals",

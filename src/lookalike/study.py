@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -17,7 +18,7 @@ from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.methods.base import TrainedSettings
 from lookalike.methods.registry import METHODS, load_method
 from lookalike.needs import ON_GPU
-from lookalike.plan import Plan
+from lookalike.plan import Plan, is_unchanged
 from lookalike.settings import JobResources, PatchSettings, Settings
 
 VERSION = 1
@@ -25,6 +26,7 @@ PLACED = (  # stages a cluster runs
     "train",
     "make_patch",
     "precompute_support",
+    "embed_queries",
     "evaluate",
     "explain",
     "score_counterfactuals",
@@ -303,6 +305,7 @@ def _check_names(study: Study, source: str) -> None:
                     f"{source}: models.{name}.explain names mode {mode!r}, which models.{name}.modes lacks. Write\n"
                     + _yaml(("models", name, "modes"), f"[{', '.join([*model.modes, mode])}]")
                 )
+    _check_queries(study, source)
     patched = [name for name in study.evaluation_sets if evaluation_set(name).patch]
     if patched and study.patch is None:
         raise LookalikeError(
@@ -310,7 +313,7 @@ def _check_names(study: Study, source: str) -> None:
             f"  patch:\n    model: {next(iter(study.models))}\n    target: 0"
         )
     if study.patch is not None:
-        _check_patch(study, study.patch, trained, source)
+        _check_patch(study, study.patch, source)
     if study.baseline and study.baseline not in study.models:
         raise LookalikeError(
             f"{source}: baseline is {study.baseline!r}, which is no model of this study. Write\n"
@@ -332,6 +335,38 @@ def _check_names(study: Study, source: str) -> None:
         entries = getattr(study, key)
         if len(set(entries)) < len(entries):
             raise LookalikeError(f"{source}: {key} names an entry twice: {entries}. Write each once.")
+
+
+def _check_queries(study: Study, source: str) -> None:
+    """Entries that give queries to another one's models, and evaluation sets that a data set leaves out."""
+    for name, settings in study.datasets.items():
+        owner = settings.queries_for
+        trained = [other for other, entry in study.datasets.items() if entry.queries_for is None]
+        if owner is not None:
+            if owner not in trained:
+                raise LookalikeError(
+                    f"{source}: datasets.{name}.queries_for is {owner!r}, which is no data set that models of this "
+                    f"study are trained on; there are {', '.join(trained) or 'none'}. Write\n"
+                    + _yaml(("datasets", name, "queries_for"), _nearest(owner, trained) if trained else "...")
+                )
+            if re.fullmatch(PATTERN, name):
+                raise LookalikeError(
+                    f"{source}: datasets.{name} gives queries and would be an evaluation set {name}, which there is; "
+                    f"give the entry another name, e.g.\n" + _yaml(("datasets", f"{name}_of_others", "..."), "")
+                )
+        for entry in settings.evaluation_sets or ():
+            if entry not in study.evaluation_sets:
+                raise LookalikeError(
+                    f"{source}: datasets.{name}.evaluation_sets has {entry!r}, which the study's evaluation_sets lack. "
+                    f"Write\n  evaluation_sets: [{', '.join([*study.evaluation_sets, entry])}]"
+                )
+        kept = settings.evaluation_sets or study.evaluation_sets
+        lost = [entry for entry in study.evaluation_sets if is_unchanged(entry) and entry not in kept]
+        if lost:
+            raise LookalikeError(
+                f"{source}: datasets.{name}.evaluation_sets leaves out {lost[0]}, but only changed sets can be left "
+                "out. Write\n" + _yaml(("datasets", name, "evaluation_sets"), f"[{', '.join([*lost, *kept])}]")
+            )
 
 
 def _check_places(study: Study, name: str, source: str) -> None:
@@ -358,6 +393,7 @@ def _check_places(study: Study, name: str, source: str) -> None:
     owned = {
         (dataset, size)
         for dataset in model.datasets or study.datasets
+        if study.datasets[dataset].queries_for is None
         for size in model.sizes or study.sizes
         if study.datasets[dataset].sizes is None or size in study.datasets[dataset].sizes
     }
@@ -367,7 +403,8 @@ def _check_places(study: Study, name: str, source: str) -> None:
             + _yaml(("models", name, "sizes"), f"[{', '.join(map(str, study.sizes))}]")
         )
     for key in ("datasets", "sizes"):
-        own, needed = getattr(owner, key), getattr(model, key) or tuple(getattr(study, key))
+        every = [entry for entry in getattr(study, key) if key != "datasets" or not study.datasets[entry].queries_for]
+        own, needed = getattr(owner, key), getattr(model, key) or every
         missing = [entry for entry in needed if own is not None and entry not in own]
         if missing:
             raise LookalikeError(
@@ -376,21 +413,29 @@ def _check_places(study: Study, name: str, source: str) -> None:
             )
 
 
-def _check_patch(study: Study, patch: PatchSettings, trained: list[str], source: str) -> None:
-    if patch.model not in trained:
+def _check_patch(study: Study, patch: PatchSettings, source: str) -> None:
+    able = [name for name, model in study.models.items() if model.has_gradient]
+    if patch.model not in able:
         what = "has no gradient to follow" if patch.model in study.models else "is no model of this study"
         raise LookalikeError(
             f"{source}: patch.model is {patch.model!r}, which {what}. Write\n"
-            + _yaml(("patch", "model"), _nearest(patch.model, trained or list(study.models)))
+            + _yaml(("patch", "model"), _nearest(patch.model, able or list(study.models)))
         )
-    for key in ("datasets", "sizes"):
-        if getattr(study.models[patch.model], key) is not None:
+    patched = {
+        name: settings
+        for name, settings in study.datasets.items()
+        if not settings.queries_for
+        and (settings.evaluation_sets is None or any(evaluation_set(e).patch for e in settings.evaluation_sets))
+    }
+    for key, needed in (("datasets", patched), ("sizes", study.sizes)):
+        there = getattr(study.models[patch.model], key)
+        if there is not None and not set(needed) <= set(there):
             raise LookalikeError(
                 f"{source}: patch.model is {patch.model}, which does not run on all {key}, but every model is "
                 f"evaluated on its patch. Take models.{patch.model}.{key} out, or write\n"
                 + _yaml(("patch", "model"), "...")
             )
-    for name, settings in study.datasets.items():
+    for name, settings in patched.items():
         classes = getattr(settings, "classes", DATA_SETS[settings.source].classes)
         if classes and patch.target >= classes:
             raise LookalikeError(
@@ -418,9 +463,13 @@ def _check_sizes(study: Study, source: str) -> None:
         counts = settings.counts()
         if not counts:
             continue
+        if settings.queries_for is not None:
+            continue
         if "train" not in counts:
             raise LookalikeError(
-                f"{source}: datasets.{name} has test images only, so that no model can be trained on it; take it out."
+                f"{source}: datasets.{name} has test images only, so that no model can be trained on it. Give them to "
+                "the models of another data set, whose classes it shares:\n"
+                + _yaml(("datasets", name, "queries_for"), next(iter(study.datasets)))
             )
         if "validation" in splits and "validation" not in counts:
             raise LookalikeError(

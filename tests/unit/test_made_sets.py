@@ -30,7 +30,7 @@ from lookalike.evaluation.sets import EvaluationSet, evaluation_set
 from lookalike.plan import Plan, RunSpec
 from lookalike.settings import PatchSettings
 from lookalike.study import check_study
-from lookalike.support.precompute import load_run, precompute_support
+from lookalike.support.precompute import embed_queries, load_run, precompute_support
 from lookalike.tensors import read_tensors, write_tensors
 from lookalike.training.train import train
 
@@ -92,6 +92,8 @@ def test_corrupted_queries_go_through_the_stages(tiny: Plan) -> None:
     train(run)
     precompute_support(run)
     features = {}
+    for name in sets[1:]:
+        embed_queries(run, name)
     for name in sets:
         _, _, queries = load_run(run, name)
         evaluate(run, "linear", name)
@@ -129,6 +131,7 @@ def test_a_patch_turns_the_decision_and_comes_again(tiny: Plan, model: str) -> N
 def target_log_prob(run: RunSpec) -> float:
     """Mean log-probability of the patch's target over the test images that carry it."""
     precompute_support(run)
+    embed_queries(run, "test-patch")
     _, classifier, queries = load_run(run, "test-patch")
     found = classifier.predict(queries, run.settings["modes"][0]).log_probs
     return found[:, 3].clamp_min(-20).mean().item()

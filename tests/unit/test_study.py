@@ -39,6 +39,14 @@ def put(path: str, value: object):
     return change
 
 
+def both(*changes):
+    def change(study: dict) -> None:
+        for one in changes:
+            one(study)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -100,6 +108,25 @@ def put(path: str, value: object):
         ),
         (put("patch", {"model": "resnet"}), "patch.model is 'resnet', which is no model of this study"),
         (put("datasets", ["imagenet_r"]), "datasets.imagenet_r has test images only"),
+        (
+            put("datasets", {"digits": {}, "critters": {}, "others": {"source": "critters", "queries_for": "criters"}}),
+            "datasets.others.queries_for is 'criters', which is no data set that models of this study are trained on",
+        ),
+        (
+            put("datasets", {"digits": {}, "critters": {}, "test": {"source": "critters", "queries_for": "critters"}}),
+            "datasets.test gives queries and would be an evaluation set test, which there is",
+        ),
+        (
+            put("datasets", {"digits": {}, "critters": {"evaluation_sets": ["test", "test-patch"]}}),
+            "datasets.critters.evaluation_sets has 'test-patch', which the study's evaluation_sets lack",
+        ),
+        (
+            both(
+                put("evaluation_sets", ["test", "test-gaussian_blur-1"]),
+                put("datasets", {"digits": {}, "critters": {"evaluation_sets": ["test-gaussian_blur-1"]}}),
+            ),
+            "datasets.critters.evaluation_sets leaves out test, but only changed sets can be left out",
+        ),
         (
             put("evaluation_sets", ["validation"]),
             "but digits has no such images. Write\n  datasets:\n    digits:\n      held_out",

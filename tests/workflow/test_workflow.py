@@ -257,12 +257,21 @@ def test_own_images_corruptions_patch_and_options(checkout: Checkout) -> None:
     rules = checkout.run()
     assert count(rules) == {"prepare_data": 2, "train": 2, "evaluate": 16, "explain": 4}
     assert rules.count("make_patch") == 2  # one a data set, which both models' queries carry
+    assert rules.count("embed_queries") == 8  # two changed sets of four runs
     folder = checkout.folder / "results" / "made"
     assert (folder / "figures/weights-mine-knn-all-vote-test.png").stat().st_size > 1000
     with open(folder / "tables" / "accuracy.csv") as handle:
         sets = {(row["dataset"], row["evaluation_set"]) for row in csv.DictReader(handle)}
     assert sets == {(name, split) for name in datasets for split in study["evaluation_sets"]}
     assert checkout.run() == []
+    # Another data set's images for the models of one: nothing but these queries is embedded.
+    others = {"source": "critters", "size": 16, "test": 10, "train": 4, "classes": 4, "seed": 1}
+    checkout.write({**study, "datasets": {**datasets, "moved": {**others, "queries_for": "biased"}}})
+    rules = checkout.run("tables")
+    assert count(rules) == {"prepare_data": 1, "train": 0, "evaluate": 2, "explain": 0}
+    assert (support(rules), rules.count("embed_queries")) == (0, 2)
+    with open(folder / "tables" / "accuracy.csv") as handle:
+        assert {row["dataset"] for row in csv.DictReader(handle) if row["evaluation_set"] == "moved"} == {"biased"}
     # How a set is read changes its runs; what is on disk stays.
     datasets = {**datasets, "mine": {**datasets["mine"], "fit": "squash"}}
     checkout.write({**study, "datasets": datasets})
@@ -274,6 +283,57 @@ def test_own_images_corruptions_patch_and_options(checkout: Checkout) -> None:
     rules = checkout.run("tables")
     assert (rules.count("prepare_data"), rules.count("train"), rules.count("evaluate")) == (1, 1, 8)
     assert checkout.run("tables") == []
+    checkout.write(STUDY)
+
+
+def test_patches_are_compared_where_queries_are_embedded(checkout: Checkout) -> None:
+    """EMD-Corr and CHM-Corr from training to drawings: who changes the vote compares again and trains nothing."""
+    ranking = {"shortlist": 8, "voters": 4, "correspondences": {"queries": 3}}
+    models = {
+        "fc": STUDY["models"]["fc"],
+        "emd_corr": {"method": "emd_corr", "backbone_from": "fc", "inference": ranking},
+        "chm_corr": {
+            "method": "chm_corr",
+            "backbone_from": "fc",
+            "training": {**TRAINING, "epochs": 1, "optimizer": "adam", "lr": 0.01},
+            "inference": ranking,
+        },
+    }
+    critters = {"source": "critters", "size": 32, "train": 40, "test": 16, "classes": 4}
+    study = {**STUDY, "name": "ranked", "datasets": {"critters": critters}, "sizes": ["all"], "models": models}
+    checkout.write(study)
+    rules = checkout.run()
+    assert count(rules) == {"prepare_data": 1, "train": 2, "evaluate": 3, "explain": 2}
+    assert (support(rules), rules.count("score_correspondences")) == (3, 2)
+    folder = checkout.folder / "results" / "ranked"
+    with open(folder / "tables" / "correspondences.csv") as handle:
+        assert {row["model"] for row in csv.DictReader(handle)} == {"emd_corr", "chm_corr"}
+    for model in ("emd_corr", "chm_corr"):
+        for kind in ("correspondences", "flow"):
+            assert (folder / f"figures/{kind}-critters-{model}-all-vote-test.png").stat().st_size > 1000
+    assert checkout.run() == []
+
+    # More queries are scored: nothing else runs. Other voters: the prepared training images stay.
+    gallery = folder / "critters/chm_corr/all/seed0/support/gallery.safetensors"
+    before = gallery.stat().st_mtime_ns
+    for changed, due in (
+        ({"correspondences": {"queries": 4}}, {"precompute": 0, "evaluate": 0, "score": 1}),
+        ({"voters": 3}, {"precompute": 1, "evaluate": 1, "score": 1}),
+    ):
+        chm = {**models["chm_corr"], "inference": {**ranking, **changed}}
+        checkout.write({**study, "models": {**models, "chm_corr": chm}})
+        rules = checkout.run("tables")
+        assert rules.count("train") == 0
+        assert support(rules) == due["precompute"]
+        assert count(rules)["evaluate"] == due["evaluate"]
+        assert rules.count("score_correspondences") == due["score"]
+    assert gallery.stat().st_mtime_ns == before
+    checkout.write(study)
+    assert checkout.run("tables").count("train") == 0
+    table = (folder / "tables" / "correspondences.csv").read_bytes()
+    checkout.write({**study, "name": "ranked_packs", "runs_per_job": 3})
+    assert checkout.run("tables").count("run_pack") == 1
+    assert (checkout.folder / "results/ranked_packs/tables/correspondences.csv").read_bytes() == table
     checkout.write(STUDY)
 
 

@@ -56,6 +56,10 @@ if "SLURM_JOB_ID" in os.environ and (
 ):
     forward_stop_signals()
 
+# Evaluation sets that are not embedded together with the support: changed images, and those of another entry.
+QUERY_SETS = [name for name in PLAN.evaluation_sets if not PLAN.is_with_support(name)]
+QUERY_SETS += [name for name, settings in ENTRIES.items() if settings.queries_for]
+
 # The commands of the environment that runs Snakemake, whether it is activated or not.
 PREFIX = f'export PATH="{Path(sys.executable).parent}:$PATH"; '
 # A job costs milliseconds where a warm process has torch loaded. Not inside a SLURM job, whose end would end that
@@ -109,7 +113,8 @@ wildcard_constraints:
     size=r"all|\d+",
     seed=r"\d+",
     mode=r"[a-z_]+",
-    split=PATTERN,
+    split="|".join([PATTERN, *QUERY_SETS]),
+    query_set="|".join(QUERY_SETS) or "(?!)",
     prepared=r"[a-z0-9_-]+",
     source=r"[a-z0-9_]+",
     explanation=r"[a-z0-9_-]+",
@@ -139,7 +144,11 @@ def entry_of(wildcards):
 
 def data_version(wildcards):
     """What a run reads: the prepared data set and how the study reads it."""
-    settings = entry_of(wildcards)
+    return version_of_entry(entry_of(wildcards))
+
+
+def version_of_entry(settings):
+    """A prepared data set and how the study reads it."""
     reading = json.dumps(settings.reading(), sort_keys=True)
     return f"{VERSIONS[settings.prepared]} {reading}"
 
@@ -151,18 +160,40 @@ def query_version(wildcards):
 
 def clean_of(wildcards):
     """The clean queries, where the study asks for what our own filters leave."""
-    own_filters = getattr(entry_of(wildcards), "queries", "all") == "clean"
-    folder = PLAN.data_folder(wildcards.dataset)
+    return clean_of_entry(wildcards.dataset)
+
+
+def clean_of_queries(wildcards):
+    """The same for a query set."""
+    name = wildcards.query_set
+    return clean_of_entry(name if name in ENTRIES else wildcards.dataset)
+
+
+def clean_of_entry(name):
+    """The list of what our own filters leave, where an entry asks for it."""
+    own_filters = getattr(ENTRIES[name], "queries", "all") == "clean"
+    folder = PLAN.data_folder(name)
     return str(folder / "filters" / "clean.json") if own_filters else []
 
 
 def manifest_of(wildcards):
-    """The manifest of the prepared data set that a run reads.
+    """The manifest of the prepared data set that a run reads."""
+    return manifest_of_entry(wildcards.dataset)
+
+
+def manifest_of_queries(wildcards):
+    """The manifest of the other data set that a query set's images come from, if they do."""
+    other = wildcards.query_set in ENTRIES
+    return manifest_of_entry(wildcards.query_set) if other else []
+
+
+def manifest_of_entry(name):
+    """The manifest of a prepared data set.
 
     Repaired data is the same data (`ancient`). Where it is made of something else now, `ancient` would be wrong:
     Snakemake looks at no parameter of a job that waits for another one, and would leave the run as it is.
     """
-    prepared = entry_of(wildcards).prepared
+    prepared = ENTRIES[name].prepared
     path = str(PLAN.root / "data" / prepared / "manifest.json")
     return ancient(path) if UNCHANGED[prepared] else path
 
@@ -238,6 +269,9 @@ def made_of(stage):
         found.append(run.inference_settings)
         if stage == "make_patch":
             return [*found, PLAN.patch]
+        if stage == "embed_queries" and wildcards.query_set in ENTRIES:
+            others = ENTRIES[wildcards.query_set]
+            return [*found, version_of_entry(others), others.choosing()]
         found.append(query_version(run))
         if stage == "explain":
             return [*found, run.explanation_settings, PLAN.explained_queries]
@@ -306,8 +340,9 @@ def pretrained_of(wildcards):
 
 
 def patch_of(wildcards):
-    """The adversarial patch that a run's queries carry, where an evaluation set asks for one."""
-    carried = any(evaluation_set(name).patch for name in PLAN.evaluation_sets)
+    """The adversarial patch that a query set's images carry, where they do."""
+    name = wildcards.query_set
+    carried = name not in ENTRIES and evaluation_set(name).patch
     return str(run_of(wildcards).patch) if carried else []
 
 
@@ -324,6 +359,7 @@ def pack_version(wildcards):
         "train",
         "make_patch",
         "precompute_support",
+        "embed_queries",
         "evaluate",
         "explain",
         "score_counterfactuals",
@@ -333,6 +369,8 @@ def pack_version(wildcards):
         stage_code(stage, settings) for settings in models.values() for stage in stages
     ]
     made_of = [data_version(runs[0]), query_version(runs[0]), models, code, PLAN.seed]
+    others = [ENTRIES[name] for name in PLAN.query_sets(runs[0].dataset)]
+    made_of += [[version_of_entry(entry), entry.choosing()] for entry in others]
     more = [PLAN.threads, PLAN.patch, PLAN.explained_queries, PLAN.evaluation_sets]
     return digest([made_of, more, [run.id for run in runs]])
 

@@ -31,12 +31,11 @@ rule precompute_support:
         clean=clean_of,
         weights=weights_of,
         pretrained=pretrained_of,
-        patch=patch_of,
     output:
         support="<trained_run>/support/support.safetensors",
         queries=expand(
             "<trained_run>/support/queries@{split}.safetensors",
-            split=PLAN.evaluation_sets,
+            split=filter(PLAN.is_with_support, PLAN.evaluation_sets),
             allow_missing=True,
         ),
     log:
@@ -63,7 +62,39 @@ use rule precompute_support as precompute_frozen_support with:
         support="<frozen_run>/support/support.safetensors",
         queries=expand(
             "<frozen_run>/support/queries@{split}.safetensors",
-            split=PLAN.evaluation_sets,
+            split=filter(PLAN.is_with_support, PLAN.evaluation_sets),
             allow_missing=True,
         ),
         record="<frozen_run>/run.json",
+
+
+# Changed images, and another data set's: jobs of their own, so that one more set leaves support and the others alone.
+rule embed_queries:
+    input:
+        data=manifest_of,
+        others=manifest_of_queries,
+        clean=clean_of_queries,
+        weights=weights_of,
+        pretrained=pretrained_of,
+        patch=patch_of,
+        support="<run>/support/support.safetensors",
+    output:
+        "<run>/support/queries@{query_set}.safetensors",
+    log:
+        "<run>/logs/embed_queries-{query_set}.log",
+    benchmark:
+        "<run>/benchmarks/embed_queries-{query_set}.tsv"
+    threads: PLAN.threads
+    resources:
+        mem_mb=needs("embed_queries", "mem_mb"),
+        runtime=needs("embed_queries", "runtime"),
+        gpu=needs("embed_queries", "gpu"),
+    params:
+        plan=str(PLAN.path),
+        made_of=made_of("embed_queries"),
+    message:
+        "Compare {wildcards.query_set} with the support of {wildcards.model} on {wildcards.dataset}"
+        " ({wildcards.size}), seed {wildcards.seed}"
+    shell:
+        "lookalike embed-queries {params.plan}"
+        " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed} --set {wildcards.query_set}"

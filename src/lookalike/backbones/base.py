@@ -20,6 +20,10 @@ class Backbone(nn.Module, ABC):
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, C, h, w) of images (B, c, H, W)."""
 
+    def own_name(self, name: str) -> str:
+        """What this network calls a tensor of a published weights file."""
+        return name
+
     def forward(self, images: Tensor) -> Tensor:
         """Pooled features (B, D): the mean over the map unless a network says otherwise."""
         return self.feature_map(images).mean((2, 3))

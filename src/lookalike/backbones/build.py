@@ -33,7 +33,7 @@ def load_weights(backbone: Backbone, path: Path) -> None:
     """
     own = set(backbone.state_dict())
     # Of a run's model.safetensors the part that is the network.
-    state = {name.removeprefix("backbone."): value for name, value in read_weights(path).items()}
+    state = {backbone.own_name(name.removeprefix("backbone.")): value for name, value in read_weights(path).items()}
     prefix = "" if own & set(state) else "network."  # torchvision's own files
     state = {prefix + name: value for name, value in state.items() if prefix + name in own}
     try:

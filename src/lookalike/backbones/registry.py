@@ -21,5 +21,6 @@ BACKBONES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cifar_vit": ("lookalike.backbones.vit_cifar", "CifarViT", {}),
     "resnet18": (TORCHVISION, "TorchvisionResNet", {"name": "resnet18"}),
     "resnet50": (TORCHVISION, "TorchvisionResNet", {"name": "resnet50"}),
+    "resnet50_inat": (TORCHVISION, "BBNResNet50", {}),  # iNaturalist 2017, one block more in the last stage
     "densenet121": (TORCHVISION, "TorchvisionDenseNet", {"name": "densenet121"}),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
 
 from lookalike.backbones.base import Backbone
 
@@ -12,9 +13,9 @@ from lookalike.backbones.base import Backbone
 class TorchvisionResNet(Backbone):
     """torchvision's ResNet up to its last stage; keys as in torchvision's weight files."""
 
-    def __init__(self, image_shape: tuple[int, ...], name: str) -> None:
+    def __init__(self, image_shape: tuple[int, ...], name: str | torchvision.models.ResNet) -> None:
         super().__init__()
-        network = torchvision.models.get_model(name, weights=None)
+        network = torchvision.models.get_model(name, weights=None) if isinstance(name, str) else name
         self.dim = network.fc.in_features
         del network.fc, network.avgpool
         self.network = network
@@ -25,6 +26,26 @@ class TorchvisionResNet(Backbone):
         x = n.maxpool(n.relu(n.bn1(n.conv1(_three_channels(images)))))
         result: Tensor = n.layer4(n.layer3(n.layer2(n.layer1(x))))
         return result
+
+
+class BBNResNet50(TorchvisionResNet):
+    """ResNet-50 with blocks 3, 4, 6, 4; takes BBN's iNaturalist files as they are.
+
+    Zhou et al., CVPR 2020 (arXiv 1912.02413): the last stage's two last blocks are the conventional and the
+    re-balancing branch, which the visual-correspondence paper puts one behind the other (section 2 of the
+    specification).
+    """
+
+    def __init__(self, image_shape: tuple[int, ...]) -> None:
+        super().__init__(image_shape, torchvision.models.ResNet(Bottleneck, [3, 4, 6, 4]))
+
+    def own_name(self, name: str) -> str:
+        """Without the prefix of BBN's files, and the branches as blocks."""
+        name = name.removeprefix("module.backbone.")
+        for branch, block in (("cb_block.", "layer4.2."), ("rb_block.", "layer4.3.")):
+            if name.startswith(branch):
+                return block + name.removeprefix(branch)
+        return name
 
 
 class TorchvisionDenseNet(Backbone):

@@ -14,7 +14,7 @@ from PIL import Image
 from lookalike.data.decode import decode
 from lookalike.data.manifest import broken, check_files
 from lookalike.data.resources import image_number, published_clean_ids
-from lookalike.data.settings import DataSettings, entry_settings, settings_class
+from lookalike.data.settings import DataSettings, Normalization, entry_settings, settings_class
 from lookalike.data.subsets import memory_wrap_draw, take_turns
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json
@@ -30,6 +30,43 @@ SHOWN_SIDE = 128  # pixels of a photograph in a figure
 def open_data(run: RunSpec) -> PreparedData:
     """The data set of a run, read as its study says."""
     return PreparedData(run.data_folder, entry_settings(run.plan.datasets[run.dataset]))
+
+
+def open_queries(run: RunSpec, data: PreparedData, name: str) -> PreparedData:
+    """The data set that an evaluation set's images come from: the run's own, or that of an entry with `queries_for`.
+
+    Images of another entry are normalised as those of the run, and their labels are the run's classes, matched by
+    WordNet id where both sets have them, else by name.
+
+    Args:
+        run: whose model is asked.
+        data: the run's own data set.
+        name: of the evaluation set.
+
+    Raises:
+        LookalikeError: the other set has images of another size, or a class that the run's data set lacks.
+    """
+    if name not in run.plan.query_sets(run.dataset):
+        return data
+    settings = entry_settings(run.plan.datasets[name])
+    as_seen = Normalization(mean=tuple(data.mean), std=tuple(data.std))
+    found = PreparedData(run.plan.data_folder(name), settings.model_copy(update={"normalization": as_seen}))
+    if found.image_shape != data.image_shape:
+        sizes = [" x ".join(map(str, shape)) for shape in (found.image_shape, data.image_shape)]
+        raise LookalikeError(
+            f"images of {name} are {sizes[0]}, those of {run.dataset} {sizes[1]}; give both entries the same size."
+        )
+    both = all("wnids" in one.manifest for one in (found, data))
+    known, own = (one.manifest["wnids"] if both else one.manifest["classes"] for one in (data, found))
+    unknown = [label for label in own if label not in known]
+    if unknown:
+        raise LookalikeError(
+            f"class {unknown[0]} of {name} is none of {run.dataset}'s; take {name} out of datasets, or its queries_for."
+        )
+    number = {label: index for index, label in enumerate(known)}
+    found.index["label"] = np.array([number[label] for label in own])[found.index["label"]]
+    found.class_names = data.class_names
+    return found
 
 
 class PreparedData:
@@ -174,6 +211,11 @@ class PreparedData:
     def _drawn(self, run: RunSpec) -> tuple[np.ndarray, np.ndarray]:
         """Training rows in the order of which a subset is the beginning, and rows held out."""
         rows, held_out = self.rows("train"), self.settings.held_out
+        if not len(rows):
+            raise LookalikeError(
+                f"data set {run.dataset} has no training images; add them, or let it give queries to the models of "
+                f"another: datasets: {{{run.dataset}: {{queries_for: ...}}}}."
+            )
         if held_out >= len(rows):
             raise LookalikeError(
                 f"held_out {held_out} leaves none of the {len(rows)} training images of {run.dataset}."

@@ -45,7 +45,7 @@ class DataSettings(Settings):
     """
 
     PREPARED: ClassVar[tuple[str, ...]] = ()
-    EVALUATED: ClassVar[tuple[str, ...]] = ()
+    EVALUATED: ClassVar[tuple[str, ...]] = ("evaluation_sets", "queries_for", "competing_classes")
     source: str
     train_on: Literal["train", "trainval"] = Field(
         "train", description="`trainval` adds the source's own validation part to the training images."
@@ -60,8 +60,20 @@ class DataSettings(Settings):
     sizes: Annotated[tuple[Literal["all"] | Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = Field(
         None, description="Of the study's sizes, those of this data set; all when left out."
     )
+    evaluation_sets: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="Of the study's evaluation sets, those of this data set; all when left out."
+    )
     normalization: Normalization | None = Field(
         None, description="Mean and std of pixels in [0, 1]; left out, those of the training images, or ImageNet's."
+    )
+    queries_for: str | None = Field(
+        None,
+        description="Another entry, whose models classify this one's test images: an evaluation set of this entry's "
+        "name. Nothing is trained on it.",
+    )
+    competing_classes: Literal["present", "all"] = Field(
+        "present",
+        description="With `queries_for`: the classes an image may be given, those that occur in the set or all.",
     )
 
     @property
@@ -145,7 +157,7 @@ class CubSettings(PhotographSettings):
 class ImagenetSettings(PhotographSettings):
     """ImageNet."""
 
-    EVALUATED: ClassVar[tuple[str, ...]] = ("queries", "duplicate_weights")
+    EVALUATED: ClassVar[tuple[str, ...]] = (*DataSettings.EVALUATED, "queries", "duplicate_weights")
     source: Literal["imagenet"]
     queries: Literal["all", "published_clean", "clean"] = Field(
         "all", description="Test images: all, the published clean list, or our own filters' result."

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from lookalike.data.prepared import open_queries
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.metrics import real_correct
 from lookalike.files import writing
@@ -28,7 +29,10 @@ def evaluate(run: RunSpec, mode: str, split: str) -> None:
     prediction = classifier.predict(queries, mode)
     if bool(prediction.log_probs.isnan().any()):
         raise LookalikeError(f"{run.id} gives probabilities that are not numbers in mode {mode}; train the run again.")
+    if queries.competing is not None:
+        prediction = prediction.among(queries.competing)
     measures = classifier.measures(queries, mode)
+    asked = open_queries(run, data, split)
     tables = []
     for number, log_probs in enumerate(prediction.log_probs[None] if prediction.draws is None else prediction.draws):
         drawn = Prediction(log_probs)
@@ -37,8 +41,8 @@ def evaluate(run: RunSpec, mode: str, split: str) -> None:
             table = table.append_column("draw", pa.array(np.full(len(queries), number)))
         for name, values in measures.items():
             table = table.append_column(name, pa.array(_array(values if values.ndim == 1 else values[number])))
-        if "answers" in data.columns:
-            right = data.column("answers")[_array(queries.ids)]
+        if "answers" in asked.columns:
+            right = asked.column("answers")[_array(queries.ids)]
             table = table.append_column("real_correct", pa.array(real_correct(drawn.predicted(), right), pa.bool_()))
         tables.append(table)
     with writing(run.predictions(mode, split)) as temporary:

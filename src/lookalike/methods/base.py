@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field, model_validator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class MethodSettings(Settings):
     """What every model entry of a study has. `inference` and `modes` do not touch training."""
 
+    has_gradient: ClassVar[bool] = False  # of the answer by the image, which an adversarial patch follows
     method: str
     modes: tuple[str, ...]
     explain: tuple[str, ...] = Field((), description="Modes that leave explanation records.")
@@ -41,6 +42,7 @@ class MethodSettings(Settings):
 class TrainedSettings(MethodSettings):
     """A method that trains its own network."""
 
+    has_gradient: ClassVar[bool] = True
     backbone: BackboneSettings = BackboneSettings()
     training: TrainingSettings = TrainingSettings()
 
@@ -119,6 +121,7 @@ class Embedded:
         environments: (N,) int64.
         ids: (N,) int64 image ids of the data set's index.
         compared: (N, ...) each: what a method found by comparing queries with its support; empty for most.
+        competing: (K,) the classes that queries may be given; None for all.
     """
 
     features: Tensor
@@ -126,6 +129,7 @@ class Embedded:
     environments: Tensor
     ids: Tensor
     compared: dict[str, Tensor] = field(default_factory=dict)
+    competing: Tensor | None = None
 
     @classmethod
     def unlabelled(cls, features: Tensor) -> Embedded:
@@ -135,12 +139,18 @@ class Embedded:
 
     def rows(self, rows: Tensor | slice) -> Embedded:
         """Some of the rows."""
-        compared = {name: values[rows] for name, values in self.compared.items()}
-        return Embedded(self.features[rows], self.labels[rows], self.environments[rows], self.ids[rows], compared)
+        return replace(
+            self,
+            features=self.features[rows],
+            labels=self.labels[rows],
+            environments=self.environments[rows],
+            ids=self.ids[rows],
+            compared={name: values[rows] for name, values in self.compared.items()},
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """All fields by name, for the store."""
-        named = {name: value for name, value in vars(self).items() if name != "compared"}
+        named = {name: value for name, value in vars(self).items() if name != "compared" and value is not None}
         return named | {COMPARED + name: value for name, value in self.compared.items()}
 
     @classmethod
@@ -169,6 +179,16 @@ class Prediction:
         """(B,) classes; the lowest class index wins a tie."""
         classes: np.ndarray = self.log_probs.cpu().numpy().argmax(1)
         return classes
+
+    def among(self, classes: Tensor) -> Prediction:
+        """Where only some classes (K,) compete: their shares of what they had together, equal where they had none."""
+
+        def restricted(log_probs: Tensor) -> Tensor:
+            some = log_probs[..., classes]
+            some = torch.where(some.isneginf().all(-1, keepdim=True), 0, some).log_softmax(-1)
+            return torch.full_like(log_probs, -torch.inf).index_copy(-1, classes, some)
+
+        return Prediction(restricted(self.log_probs), None if self.draws is None else restricted(self.draws))
 
 
 class Classifier(nn.Module, ABC):

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lookalike.backbones.base import Backbone
-from lookalike.methods.base import Batch, Classifier, Embedded, Prediction, TrainedSettings
+from lookalike.methods.base import Batch, Classifier, Embedded, MethodSettings, Prediction, TrainedSettings
 
 
 class Settings(TrainedSettings):
@@ -23,7 +23,7 @@ class Settings(TrainedSettings):
 class Model(Classifier):
     """Linear layer and log-softmax."""
 
-    def __init__(self, settings: Settings, backbone: Backbone, n_classes: int) -> None:
+    def __init__(self, settings: MethodSettings, backbone: Backbone, n_classes: int) -> None:
         super().__init__(settings, backbone, n_classes)
         self.linear = nn.Linear(backbone.dim, n_classes)
 

@@ -42,6 +42,30 @@ def vote(labels: Tensor, n_classes: int) -> Tensor:
     return counts / labels.shape[1]
 
 
+def nearest_rows(queries: Embedded, features: Tensor, labels: Tensor, k: int) -> Tensor:
+    """(B, k) support rows of the classes that compete, most alike first by cosine.
+
+    Args:
+        queries: B of them.
+        features: (N, D) of unit length.
+        labels: (N,).
+        k: how many.
+
+    Raises:
+        LookalikeError: fewer images than k are of these classes.
+    """
+    own = normalise_rows(queries.features)
+    if queries.competing is None:
+        return nearest(own, features, k, "inner_product")[1]
+    some = torch.isin(labels, queries.competing).nonzero()[:, 0]
+    if len(some) < k:
+        raise LookalikeError(
+            f"only {len(some)} training images are of the classes that compete, but {k} nearest are wanted; lower "
+            "inference.voters or inference.shortlist, or write competing_classes: all."
+        )
+    return some[nearest(own, features[some], k, "inner_product")[1]]
+
+
 class Model(Classifier):
     """Majority vote of the nearest training images."""
 
@@ -69,12 +93,12 @@ class Model(Classifier):
 
     def predict(self, queries: Embedded, mode: str) -> Prediction:
         """Log of the shares of the votes; -inf for a class without one."""
-        _, rows = nearest(normalise_rows(queries.features), self.features, self.voters, "inner_product")
+        rows = nearest_rows(queries, self.features, self.labels, self.voters)
         return Prediction(vote(self.labels[rows], self.n_classes).log().float())
 
     def explain(self, queries: Embedded, mode: str) -> list[Explanation]:
         """The voters, nearest first, each with weight 1/k."""
-        _, rows = nearest(normalise_rows(queries.features), self.features, self.voters, "inner_product")
+        rows = nearest_rows(queries, self.features, self.labels, self.voters)
         prediction = Prediction(vote(self.labels[rows], self.n_classes).log())
         weights = torch.full(rows.shape, 1 / self.voters)
         return exemplars(queries, prediction, mode, self.ids[rows], self.labels[rows], weights)

@@ -16,6 +16,7 @@ METHODS = {
     "baseline_memory": "lookalike.methods.memory_wrap.baseline",
     "emd_corr": "lookalike.methods.emd_corr.classifier",
     "chm_corr": "lookalike.methods.chm_corr.classifier",
+    "linear_probe": "lookalike.methods.linear_probe",
     "protonet": "lookalike.methods.protonet",
     "matching": "lookalike.methods.matching",
 }

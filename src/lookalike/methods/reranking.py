@@ -25,10 +25,10 @@ from lookalike.backbones.base import Backbone
 from lookalike.errors import LookalikeError
 from lookalike.explanation.record import SHOWN_EXEMPLARS, Exemplar, Explanation, exemplars
 from lookalike.methods.base import Classifier, Embedded, Looks, MethodSettings, Prediction
-from lookalike.methods.knn import vote
+from lookalike.methods.knn import nearest_rows, vote
 from lookalike.settings import Settings as BaseSettings
 from lookalike.support.gallery import Gallery
-from lookalike.support.neighbours import nearest, normalise_rows
+from lookalike.support.neighbours import normalise_rows
 from lookalike.support.store import load_tensors, save_tensors
 
 BLOCK_BYTES = 1 << 28  # of temporaries, whatever the number of queries and exemplars
@@ -178,7 +178,7 @@ class Reranker(Classifier):
     def compare(self, queries: Embedded, images: Looks) -> Embedded:
         """Queries with `rows` (B, K) of their shortlist, nearest first, and `scores_<mode>` (B, K)."""
         assert self.gallery is not None, "open_gallery comes first"
-        _, rows = nearest(normalise_rows(queries.features), self.features, self.inference.shortlist, "inner_product")
+        rows = nearest_rows(queries, self.features, self.labels, self.inference.shortlist)
         first = vote(self.labels[rows[:, : self.inference.voters]], self.n_classes).argmax(1)
         order = first.argsort(stable=True)
         found: dict[str, list[Tensor]] = {}

@@ -6,6 +6,7 @@ Queries pass the backbone once; every inference mode reads the result.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ import torch
 from lookalike.data.corruptions import APPLY
 from lookalike.data.framing import framed_points
 from lookalike.data.images import Images, open_images
-from lookalike.data.prepared import PreparedData, open_data
+from lookalike.data.prepared import PreparedData, open_data, open_queries
 from lookalike.determinism import pin_arithmetic
 from lookalike.devices import best_device
 from lookalike.evaluation.patch import patched
@@ -30,7 +31,7 @@ from lookalike.tracking.record import write_record
 
 
 def precompute_support(run: RunSpec) -> None:
-    """Write support/support.safetensors and support/queries@<set>.safetensors.
+    """Write support/support.safetensors and support/queries@<set>.safetensors of the sets that are no others changed.
 
     A run that trains nothing gets its run.json here.
 
@@ -50,12 +51,35 @@ def precompute_support(run: RunSpec) -> None:
     classifier.build_support(support, run.seed_for("support"))
     save_tensors(run.support_folder / "support.safetensors", classifier.support_tensors(), origin)
     classifier.open_gallery(Looks(training.take), run.support_folder / "gallery.safetensors", gallery_origin(run, data))
-    for split in run.plan.evaluation_sets:
+    for split in filter(run.plan.is_with_support, run.plan.evaluation_sets):
         images = evaluation_images(run, data, split, device)
         looks = Looks(images.take, framed_points(data, images.rows))
         save_tensors(run.queries(split), classifier.compare(embed(classifier, images), looks).tensors(), origin)
     if not run.trained:
         write_record(run, data, len(rows), str(device), started, time.perf_counter() - begin)
+
+
+def embed_queries(run: RunSpec, name: str) -> None:
+    """Write support/queries@<name>.safetensors: changed images, or those of another entry, beside a run's support.
+
+    Raises:
+        LookalikeError: data, weights or support are missing or damaged, or the two data sets do not fit.
+    """
+    data, classifier = _load(run)
+    device = best_device(run.plan.runs_per_gpu)
+    classifier.embed_on(device)
+    training = open_images(data, data.training_rows(run), device)
+    classifier.open_gallery(Looks(training.take), run.support_folder / "gallery.safetensors", gallery_origin(run, data))
+    asked = open_queries(run, data, name)
+    if asked is data:
+        images = evaluation_images(run, data, name, device)
+    else:
+        images = open_images(asked, asked.rows("test"), device)
+    queries = embed(classifier, images)
+    if asked is not data and asked.settings.competing_classes == "present":
+        queries = replace(queries, competing=queries.labels.unique())
+    compared = classifier.compare(queries, Looks(images.take, framed_points(asked, images.rows)))
+    save_tensors(run.queries(name), compared.tensors(), _origin_of_queries(run, data, asked))
 
 
 def evaluation_images(run: RunSpec, data: PreparedData, name: str, device: torch.device) -> Images:
@@ -78,12 +102,17 @@ def load_run(run: RunSpec, split: str) -> tuple[PreparedData, Classifier, Embedd
     Raises:
         LookalikeError: something is missing, damaged or out of date.
     """
+    data, classifier = _load(run)
+    origin = _origin_of_queries(run, data, open_queries(run, data, split))
+    return data, classifier, Embedded.of_tensors(load_tensors(run.queries(split), origin))
+
+
+def _load(run: RunSpec) -> tuple[PreparedData, Classifier]:
     pin_arithmetic(run.plan.threads)
     data = open_data(run)
-    origin = _origin(run, data)
     classifier = load_classifier(run, data)
-    classifier.load_support(load_tensors(run.support_folder / "support.safetensors", origin))
-    return data, classifier, Embedded.of_tensors(load_tensors(run.queries(split), origin))
+    classifier.load_support(load_tensors(run.support_folder / "support.safetensors", _origin(run, data)))
+    return data, classifier
 
 
 def gallery_origin(run: RunSpec, data: PreparedData) -> dict[str, str]:
@@ -92,6 +121,11 @@ def gallery_origin(run: RunSpec, data: PreparedData) -> dict[str, str]:
     compat = run.settings.get("inference", {}).get("compat")
     settings = digest([of_network, compat, run.size, run.seed, stage_code("precompute_support", run.settings)])
     return {**_origin(run, data), "settings": settings}
+
+
+def _origin_of_queries(run: RunSpec, data: PreparedData, asked: PreparedData) -> dict[str, str]:
+    origin = _origin(run, data)
+    return origin if asked is data else {**origin, "queries": digest([asked.hash, asked.settings.choosing()])}
 
 
 def _origin(run: RunSpec, data: PreparedData) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""A user's own images: folders train/<class>/ and test/<class>/, or a CSV file with columns file, label, split."""
+"""A user's own images: folders train/<class>/ and test/<class>/, or a CSV file with columns file, label, split.
+
+A set that only gives queries to the models of another one (`queries_for`) needs no training images.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from lookalike.data.raw import RawData
 from lookalike.data.source import Source, class_folders, images_of_parts
 from lookalike.errors import LookalikeError
 
-FOLDERS = ("train", "validation", "test")  # validation may be left out
+FOLDERS = ("train", "validation", "test")  # all but the last may be left out
 COLUMNS = ("file", "label", "split")
 
 
@@ -30,8 +33,8 @@ def read(source: Source) -> RawData:
 
 
 def _folders(root: Path) -> RawData:
-    names = class_folders(root / "train")
-    parts = [split for split in FOLDERS if split != "validation" or (root / split).exists()]
+    parts = [split for split in FOLDERS if split == "test" or (root / split).exists()]
+    names = class_folders(root / ("train" if "train" in parts else "test"))
     for split in parts:
         unknown = sorted(set(class_folders(root / split)) - set(names))
         if unknown:
@@ -69,7 +72,8 @@ def _table(path: Path) -> RawData:
         if not (row.get("environment") or "0").isdecimal():
             raise LookalikeError(f"{path} line {line}: environment is {row['environment']!r}, no whole number.")
         seen.add(row["file"])
-    for split in ("train", "test"):
+    trained = any(row["split"] == "train" for row in rows)
+    for split in ("train", "test") if trained else ("test",):
         lacking = sorted(set(names) - {row["label"] for row in rows if row["split"] == split})
         if lacking:
             raise LookalikeError(f"{path} has no {split} image of class {lacking[0]!r}; every class needs one.")
