@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -328,6 +328,43 @@ def unbundle(
             typer.echo(remark)
         typer.echo(f"unbundle {known.study}: tables and figures drawn anew")
     sync_tracking(known.path)
+
+
+@app.command()
+def train_matching(
+    layout: Annotated[Literal["pf_pascal", "spair71k"], typer.Argument(help="Of the pairs.")],
+    folder: Annotated[Path, typer.Argument(help="What its archive unpacks to.")],
+    start: Annotated[Path, typer.Argument(help="Weights of a ResNet-101, or a checkpoint to go on from.")],
+    out: Annotated[Path, typer.Argument(help="File to write, .safetensors.")],
+    kernel: Annotated[Literal["psi", "iso", "full"], typer.Option(help="How weights are shared.")] = "psi",
+    epochs: Annotated[int, typer.Option(help="Over the training pairs.")] = 1000,
+    batch_size: Annotated[int, typer.Option(help="Pairs a step.")] = 20,
+    side: Annotated[int, typer.Option(help="Of the squashed images, pixels.")] = 240,
+    seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Train CHM-Corr's matching network on pairs with annotated key points."""
+    from lookalike.training.matching import train_matching as train
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    best = train(layout, folder, out, start, kernel, epochs, batch_size, side, seed, threads)
+    typer.echo(f"train-matching {out}: best validation PCK@0.1 {best:.2%}")
+
+
+@app.command()
+def score_matching(
+    weights: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    layout: Annotated[Literal["pf_pascal", "spair71k", "pf_willow"], typer.Argument(help="Of the pairs.")],
+    folder: Annotated[Path, typer.Argument(help="What its archive unpacks to.")],
+    split: Annotated[Literal["trn", "val", "test"], typer.Option(help="Of the pairs.")] = "test",
+    side: Annotated[int, typer.Option(help="Of the squashed images, pixels.")] = 240,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Score a matching network by PCK on pairs with annotated key points."""
+    from lookalike.training.matching import score_matching as score
+
+    found = score(weights, layout, folder, split, side, threads)
+    typer.echo(f"score-matching {weights}: {', '.join(f'PCK@{alpha} {share:.2%}' for alpha, share in found.items())}")
 
 
 @app.command()

@@ -31,12 +31,15 @@ def explain(run: RunSpec, mode: str, split: str) -> None:
     rows = torch.cat([hit[: count - few], missed[:few]])
     asked = queries.rows(rows)
     records = classifier.explain(asked, mode)
-    if looks_again(run.settings):
-        classifier.embed_on(best_device(run.plan.runs_per_gpu))
+    device = best_device(run.plan.runs_per_gpu) if looks_again(run.settings) else torch.device("cpu")
+    classifier.embed_on(device)
     black, white = (open_images(data, np.array([0])).normalised(torch.full((1, 1, 1), value)) for value in (0.0, 1.0))
 
     def take(ids: list[int]) -> torch.Tensor:
         return open_images(data, np.array(ids)).take(torch.arange(len(ids)))
 
-    records = classifier.add_links(records, asked, take)
+    def look(ids: list[int]) -> torch.Tensor:
+        return open_images(data, np.array(ids), device).take(torch.arange(len(ids), device=device))
+
+    records = classifier.add_links(records, asked, look)
     write_explanations(run.explanations(mode, split), classifier.add_heat_maps(records, take, (black[0], white[0])))

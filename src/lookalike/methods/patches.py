@@ -31,7 +31,7 @@ class Patches:
     def of(cls, maps: Tensor) -> Patches:
         """Prepare maps (N, C, g, h), patches row by row."""
         patches = maps.flatten(2).transpose(1, 2).contiguous()  # (N, R, C)
-        lengths = torch.einsum("nrc,nrc->nr", patches, patches).sqrt()
+        lengths = torch.linalg.vector_norm(patches, dim=2)
         mean = torch.einsum("nrc->nc", patches) / patches.shape[1]
         return cls(patches / lengths.clamp_min(1e-12)[..., None], lengths, mean.norm(dim=1))
 

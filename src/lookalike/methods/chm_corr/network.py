@@ -157,6 +157,15 @@ def split_branches(state: dict[str, Tensor], branch: Branch) -> dict[str, Tensor
     return found
 
 
+def join_checkpoint(branches: Branches, learner: Learner) -> dict[str, Tensor]:
+    """State dict in the authors' layout, without the parts that matching does not use."""
+    state = {f"learner.{name}": value for name, value in learner.state_dict().items()}
+    target = branches.target.state_dict()
+    for name, value in branches.source.state_dict().items():
+        state[f"backbone.{name}"] = value if value.ndim == 0 else torch.cat([value, target[name]])
+    return state
+
+
 def load_checkpoint(state: dict[str, Tensor], source: str) -> tuple[Branches, Learner]:
     """Networks of a state dict in the authors' layout (section 1.8 of the specification).
 
