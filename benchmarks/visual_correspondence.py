@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,7 @@ from lookalike.methods.patches import Patches, cells_of, match_patches
 from lookalike.settings import BackboneSettings, TrainingSettings
 from lookalike.support.neighbours import nearest, normalise_rows
 
+T = TypeVar("T")
 EXEMPLARS, SIDE, CHANNELS, ENTRIES = 50, 7, 2048, 5
 GALLERY, SHORTLIST, QUERIES = 5_994, 50, 100  # CUB-200-2011's training images
 STREAM = (
@@ -246,7 +248,7 @@ def chm_corr(pairs: int) -> dict[str, float]:
     def ours() -> Tensor:
         return model.scores(model.prepare(query, "query"), kept, None)["vote"][0]
 
-    def timed(call: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    def timed(call: Callable[[], T]) -> tuple[float, T]:
         begin = time.perf_counter()
         result = call()
         return time.perf_counter() - begin, result
@@ -255,13 +257,16 @@ def chm_corr(pairs: int) -> dict[str, float]:
     cached, mine = timed(ours)
     plain, theirs = timed(lambda: plain_chm(model, query, exemplars))
     again, _ = timed(ours)
-    prepared = model.prepare(query, "query")
+    encoded, prepared = timed(lambda: model.prepare(query, "query"))
+    backbone, _ = timed(lambda: model.backbone(model._upstream_frame(query, "query")))
     compared, _ = timed(lambda: model.scores(prepared, kept, None)["vote"])
     return {
         "plain_s": plain,
         "cached_s": (cached + again) / 2,
         "ratio": plain / ((cached + again) / 2),
         "pair_ms": compared / pairs * 1e3,
+        "encode_ms": encoded * 1e3,
+        "backbone_ms": backbone * 1e3,
         "difference": float((mine - theirs).abs().max()),
     }
 

@@ -14,13 +14,27 @@ SIZES = ("100", "300", "all")
 LEAST_BY_MEMORY = 0.97  # Memory Wrap on all digits
 
 
+def check_correspondences(folder: Path) -> None:
+    """CHMNet on a frozen backbone beats plain nearest patches and plain cosines with its transfer, for every seed."""
+    for dataset, measures in (("digits", ["warp_pck"]), ("critters", ["warp_pck", "part_pck"])):
+        for scores in sorted(folder.glob(f"{dataset}/chm_corr/all/seed*/correspondences/test.parquet")):
+            rows = pq.read_table(scores).to_pandas()
+            for measure in measures:
+                part = rows[rows.measure == measure]
+                right = (part["value"] * part["count"]).groupby(part.by).sum() / part["count"].groupby(part.by).sum()
+                by = {str(name): float(value) for name, value in right.items()}
+                print(f"{dataset} {scores.parts[-3]} {measure}: {by}")
+                assert by["method"] > max(by["nearest"], by["cosine"]), (scores, measure)
+
+
 def main(folder: Path) -> None:
     with open(folder / "tables" / "accuracy.csv") as handle:
         every = list(csv.DictReader(handle))
     rows = {(row["dataset"], row["model"], row["mode"]): row for row in every if row["size"] == "all"}
     accuracy = {key: float(row["accuracy"]) for key, row in rows.items()}
     for dataset, least in LEAST_ACCURACY.items():
-        for key in ((dataset, "fc", "linear"), (dataset, "nw", "full"), (dataset, "knn", "vote")):
+        voting = [(dataset, model, "vote") for model in ("knn", "emd_corr", "chm_corr")]
+        for key in ((dataset, "fc", "linear"), (dataset, "nw", "full"), *voting):
             low, high = float(rows[key]["accuracy_low"]), float(rows[key]["accuracy_high"])
             print(f"{' '.join(key)}: {accuracy[key]:.4f} [{low:.4f}, {high:.4f}] over {rows[key]['seeds']} seeds")
             assert accuracy[key] >= least, key
@@ -37,6 +51,7 @@ def main(folder: Path) -> None:
         print(f"digits {model} {mode} with {', '.join(SIZES)} images: {', '.join(f'{value:.4f}' for value in by_size)}")
         assert by_size == sorted(by_size), (model, mode)
     assert accuracy["digits", "memory_wrap", "cached"] >= LEAST_BY_MEMORY
+    check_correspondences(folder)
     for records in sorted(folder.glob("digits/*memory*/*/seed0/explain/*.parquet")):
         errors = pq.read_table(records, columns=["completeness_error"])["completeness_error"].to_pylist()
         print(f"{records.relative_to(folder)}: completeness of the heat maps off by {max(errors):.4f} at most")

@@ -23,7 +23,7 @@ from lookalike.files import read_json
 from lookalike.jobs import Job, list_jobs, run_jobs, study_sources
 from lookalike.needs import RUNS_AT_ONCE, job_needs
 from lookalike.packs import packs
-from lookalike.plan import Plan, RunSpec
+from lookalike.plan import Plan, RunSpec, named_weights
 
 SHOWN_RUNS = 30
 REASONS = {
@@ -170,8 +170,9 @@ def show_plan(study: Path, plan: Plan) -> None:
     console = Console(soft_wrap=True)
     stages = read_stages(study, plan)
     runs = list(plan.runs())
+    trained_on = {run.dataset for run in runs}
     console.print(
-        f"[bold]{plan.study}[/bold]: {len(runs)} runs of {len(plan.models)} models on {len(plan.datasets)} data sets "
+        f"[bold]{plan.study}[/bold]: {len(runs)} runs of {len(plan.models)} models on {len(trained_on)} data sets "
         f"at {len(plan.sizes)} sizes, {len(plan.seeds)} seeds each; {len(list(plan.evaluations()))} evaluations"
     )
     table = Table("stage", "jobs", "done", "due", "expected", "why", box=None, header_style="bold")
@@ -192,7 +193,8 @@ def show_plan(study: Path, plan: Plan) -> None:
         more = f"; no recorded time yet for {', '.join(unknown)}" if unknown else ""
         console.print(f"time: about {sum(known) / cores:.0f} s on {cores} cores{more}")
         _show_cluster(console, list(stages.values()))
-    data = sum(prepared_bytes(entry_settings(settings)) for settings in plan.datasets.values())
+    prepared = {str(settings["prepared"]): settings for settings in plan.datasets.values()}
+    data = sum(prepared_bytes(entry_settings(settings)) for settings in prepared.values())
     console.print(f"disk: {data / 1e6:,.1f} MB of prepared images; {_size(plan.folder) / 1e6:.1f} MB of results so far")
     _show_data(console, plan)
     shown = [run.id for run in runs[:SHOWN_RUNS]]
@@ -232,7 +234,7 @@ def _show_data(console: Console, plan: Plan) -> None:
 
 
 def obstacles(plan: Plan) -> list[str]:
-    """What a person must do about data before the study can run: one sentence each."""
+    """What a person must do about data and weights before the study can run: one sentence each."""
     lacking = {
         s["source"] for name, s in plan.datasets.items() if not (plan.data_folder(name) / "manifest.json").exists()
     }
@@ -243,6 +245,15 @@ def obstacles(plan: Plan) -> list[str]:
             found.append(
                 f"data set {name}: path {path} is missing; give a folder with train/ and test/, or a CSV file."
             )
+    named: dict[str, list[str]] = {}
+    for name, settings in plan.models.items():
+        for part, path in named_weights(settings).items():
+            named.setdefault(path, []).append(f"models.{name}.{part}.weights")
+    found += [
+        f"weights file {path} is missing; put it there, or change {', '.join(keys)}."
+        for path, keys in named.items()
+        if not Path(path).exists()
+    ]
     return [message for message in found if message]
 
 

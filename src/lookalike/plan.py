@@ -21,6 +21,12 @@ EXPLANATION_KEYS = (
 INFERENCE_KEYS = ("modes", "explain", "inference")  # settings that training does not read
 
 
+def named_weights(settings: dict[str, Any]) -> dict[str, str]:
+    """The weights files that a model's settings name: `backbone`, `correspondence` -> path."""
+    found = {part: (settings.get(part) or {}).get("weights") for part in ("backbone", "correspondence")}
+    return {part: path for part, path in found.items() if path}
+
+
 def is_unchanged(evaluation_set: str) -> bool:
     """Whether an evaluation set shows its images as they are; only those are explained in pictures."""
     return "-" not in evaluation_set

@@ -204,7 +204,8 @@ def test_data_that_a_person_must_fetch_stops_before_the_first_job(checkout: Chec
         "imagenet": {"queries": "published_clean"},
         "mine": {"source": "image_folder", "path": "/nowhere"},
     }
-    checkout.write({**STUDY, "name": "lacking", "datasets": datasets, "models": {"fc": STUDY["models"]["fc"]}})
+    fc = {**STUDY["models"]["fc"], "backbone": {"name": "resnet18", "weights": "weights/none.pth"}}
+    checkout.write({**STUDY, "name": "lacking", "datasets": datasets, "models": {"fc": fc}})
     planned = checkout.snakemake("plan")
     assert planned.returncode == 0, planned.stderr
     text = " ".join(planned.stdout.split())
@@ -220,6 +221,7 @@ def test_data_that_a_person_must_fetch_stops_before_the_first_job(checkout: Chec
         said = stopped.stdout + stopped.stderr
         assert "error: data set cub200 has terms to accept" in said
         assert "error: data set mine: path /nowhere is missing" in said
+        assert "error: weights file weights/none.pth is missing; put it there, or change models.fc.backbone" in said
         assert "Traceback" not in said
         assert "Finished jobid" not in said
     checkout.write(STUDY)
@@ -307,7 +309,9 @@ def test_patches_are_compared_where_queries_are_embedded(checkout: Checkout) -> 
     assert (support(rules), rules.count("score_correspondences")) == (3, 2)
     folder = checkout.folder / "results" / "ranked"
     with open(folder / "tables" / "correspondences.csv") as handle:
-        assert {row["model"] for row in csv.DictReader(handle)} == {"emd_corr", "chm_corr"}
+        assert {row["model"] for row in csv.DictReader(handle)} == {
+            f"{model}{by}" for model in ("emd_corr", "chm_corr") for by in ("", ": nearest", ": cosine", ": random")
+        }
     for model in ("emd_corr", "chm_corr"):
         for kind in ("correspondences", "flow"):
             assert (folder / f"figures/{kind}-critters-{model}-all-vote-test.png").stat().st_size > 1000

@@ -16,7 +16,7 @@ from lookalike.files import digest
 from lookalike.forward import forward_stop_signals
 from lookalike.needs import RUNS_AT_ONCE, job_needs, largest_asked
 from lookalike.packs import INSIDE, forget_broken, packs, write_config
-from lookalike.plan import Plan
+from lookalike.plan import Plan, named_weights
 from lookalike.reporting.names import (
     figure_names,
     figure_paths,
@@ -326,17 +326,17 @@ def frozen_of(wildcards):
     return [] if source is None else str(source.weights)
 
 
-def named_weights(settings):
-    """The weights files that a model's settings name."""
-    found = [settings.get(part) or {} for part in ("backbone", "correspondence")]
-    return [part["weights"] for part in found if part.get("weights")]
+def there(settings):
+    """The weights files that models name; a plan can be made without them, and `obstacles` stops anything else."""
+    paths = {path for one in settings for path in named_weights(one).values()}
+    return sorted(path for path in paths if Path(path).exists())
 
 
 def pretrained_of(wildcards):
     """The weights files that a run starts from, where its study names any."""
     run = run_of(wildcards)
     owners = [run.settings] + ([run.source.settings] if run.source else [])
-    return sorted({path for settings in owners for path in named_weights(settings)})
+    return there(owners)
 
 
 def patch_of(wildcards):
@@ -378,7 +378,7 @@ def pack_version(wildcards):
 def pretrained_of_pack(wildcards):
     """The weights files that the runs of a pack start from."""
     runs = PACKS[wildcards.pack].runs
-    return sorted({path for run in runs for path in named_weights(run.settings)})
+    return there([run.settings for run in runs])
 
 
 def predictions():
