@@ -22,6 +22,7 @@ ON_GPU = (
     "run_pack",
 )
 RUNS_AT_ONCE = 4  # of a pack, unless the profile gives it other threads
+FEATURE_BYTES = 4 * 2048  # an image's, of the widest backbone
 LONG = ("train", "make_patch", "score_counterfactuals", "score_correspondences", "run_pack")
 
 
@@ -50,7 +51,8 @@ def job_needs(
     """
     said = {**plan.resources.get(stage, {}), **plan.resources.get(f"{stage}/{model}", {})}
     long = stage in LONG or (stage == "explain" and looks_again(plan.models[model]))
-    found = {**_expected(stage, entry_settings(plan.datasets[dataset]), at_once, long), **said}
+    gallery = int(1000 * plan.models[model].get("inference", {}).get("gallery_gb", 0))
+    found = {**_expected(stage, entry_settings(plan.datasets[dataset]), at_once, long, gallery), **said}
     for name in ("mem_mb", "runtime"):
         found[name] *= min(attempt, 2)
         if most and name in most:
@@ -63,10 +65,13 @@ def looks_again(settings: Mapping[str, Any]) -> bool:
     return settings["method"] in METHODS_WITH_PATCHES or bool(settings.get("inference", {}).get("heat_maps"))
 
 
-def _expected(stage: str, entry: DataSettings, at_once: int, long: bool) -> dict[str, int]:
+def _expected(stage: str, entry: DataSettings, at_once: int, long: bool, gallery: int) -> dict[str, int]:
     photographs = DATA_SETS[entry.source].form == "files"
     # Small images are held as a whole, photographs are read as they are needed.
     megabytes = 4000 if photographs else 2000 + 2 * prepared_bytes(entry) // 1_000_000
+    if photographs and stage != "train":
+        # Features of the training images: as they come, of unit length, and those of the classes that compete.
+        megabytes += gallery + 3 * entry.counts().get("train", 0) * FEATURE_BYTES // 1_000_000
     minutes = (240 if long else 60) * (6 if photographs else 1)
     on_gpu = stage in ON_GPU or (stage == "explain" and long)
     return {"mem_mb": megabytes * at_once, "runtime": minutes, "gpu": int(on_gpu)}

@@ -18,6 +18,7 @@ EXPLANATION_KEYS = (
     "counterfactuals",
     "correspondences",
 )  # of `inference`: support and predictions do not read them
+MEMORY_KEY = "gallery_gb"  # of `inference`: changes no result
 INFERENCE_KEYS = ("modes", "explain", "inference")  # settings that training does not read
 
 
@@ -79,7 +80,8 @@ class RunSpec:
         left_out = ("training", "modes", "explain", *PLACE_KEYS)
         found = {key: value for key, value in self.settings.items() if key not in left_out}
         if "inference" in found:
-            found["inference"] = {k: v for k, v in found["inference"].items() if k not in EXPLANATION_KEYS}
+            unread = (*EXPLANATION_KEYS, MEMORY_KEY)
+            found["inference"] = {k: v for k, v in found["inference"].items() if k not in unread}
         return found
 
     @property

@@ -380,6 +380,12 @@ def _check_places(study: Study, name: str, source: str) -> None:
                 f"{source}: models.{name}.training.by_dataset names {dataset!r}, which is no data set of this study. "
                 "Write\n" + _yaml(("models", name, "training", "by_dataset"), f"{{{next(iter(study.datasets))}: {{}}}}")
             )
+    for dataset in model.datasets or study.datasets if "key_points" in model.modes else ():
+        if not DATA_SETS[study.datasets[dataset].source].key_points:
+            raise LookalikeError(
+                f"{source}: models.{name}.modes has key_points, but {dataset} has no key points. Write\n"
+                + _yaml(("models", name, "modes"), "[vote]")
+            )
     for key in ("datasets", "sizes"):
         there, given = list(getattr(study, key)), getattr(model, key)
         if given is None:

@@ -1,5 +1,6 @@
 """CHM-Corr with a checkpoint of the authors' layout and their geometry, from the study to the explanation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,16 @@ import torchvision
 from layouts import image_bytes, put
 
 from lookalike.data.prepare import prepare_data
+from lookalike.data.prepared import open_data
 from lookalike.data.settings import entry_settings
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.evaluate import evaluate
 from lookalike.explanation.explain import explain
 from lookalike.explanation.record import read_explanations
 from lookalike.methods.chm_corr.network import Branches, Learner, join_checkpoint
-from lookalike.plan import Plan
+from lookalike.plan import Plan, RunSpec
 from lookalike.study import check_study
-from lookalike.support.precompute import load_run, precompute_support
+from lookalike.support.precompute import gallery_origin, load_run, precompute_support
 from lookalike.tensors import write_tensors
 
 
@@ -97,3 +99,19 @@ def test_another_matching_network_makes_the_store_stale(folder: Path) -> None:
     write_tensors(folder / "pas_psi.safetensors", join_checkpoint(Branches(), Learner("psi", 1024, 8)))
     with pytest.raises(LookalikeError, match=r"support store .* was made from other settings than the run has now"):
         load_run(run, "test")
+    precompute_support(run)  # the prepared training images beside it are of the other network
+    first = load_run(run, "test")[2].compared["scores_vote"]
+    (run.support_folder / "gallery.safetensors").unlink()
+    precompute_support(run)
+    assert torch.equal(load_run(run, "test")[2].compared["scores_vote"], first)
+
+
+def test_prepared_images_are_those_of_the_subset(folder: Path) -> None:
+    """Another seed of the study draws another subset."""
+    origins = []
+    for seed in (0, 7):
+        plan = replace(make_plan(folder), seed=seed, sizes=["4"])
+        run = RunSpec(plan, "mine", "chm_corr", "4", 0)
+        origins.append((gallery_origin(run, open_data(run)), open_data(run).training_rows(run).tolist()))
+    assert origins[0][1] != origins[1][1]
+    assert origins[0][0]["images"] != origins[1][0]["images"]

@@ -40,9 +40,12 @@ def test_4d_correlation_tap_by_tap(sides: tuple[int, ...]) -> None:
     )
 
 
-@pytest.mark.parametrize("side", [3, 7])
+@pytest.mark.parametrize(("side", "longest"), [(3, 40), (7, 40), (7, 0)])
 @pytest.mark.parametrize("kind", ["psi", "iso", "full"])
-def test_6d_correlation_offset_by_offset(kind: kernels.Kind, side: int) -> None:
+def test_6d_correlation_offset_by_offset(
+    kind: kernels.Kind, side: int, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "LONGEST_PRODUCT", longest)
     x = random(2, 3, 3, *(side,) * 4)
     groups = kernels.SCALE_GROUPS[kind]
     weights = random(len(groups), 5, 5, 5, 5, seed=1)
@@ -56,15 +59,18 @@ def test_6d_correlation_offset_by_offset(kind: kernels.Kind, side: int) -> None:
     assert sorted(cell for cells in groups for cell in cells) == list(range(9))
 
 
-def test_both_forms_have_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_forms_have_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The direct form, transforms by matrices, and fast Fourier transforms."""
     x, kernel = random(1, 7, 7, 7, 7).requires_grad_(), random(5, 5, 5, 5, seed=1).requires_grad_()
     found = []
-    for smallest in (1, 100):
-        monkeypatch.setattr(convolution, "SMALLEST_FFT", smallest)
+    for smallest, longest in ((100, 0), (1, 100), (1, 0)):
+        monkeypatch.setattr(convolution, "SMALLEST_TRANSFORMED", smallest)
+        monkeypatch.setattr(convolution, "LONGEST_PRODUCT", longest)
         out = convolution.correlate_4d(x, kernel)
         found.append(torch.autograd.grad((out * random(*out.shape, seed=2)).sum(), (x, kernel)))
-    for ours, other in zip(*found, strict=True):
-        torch.testing.assert_close(ours, other, atol=1e-3, rtol=1e-3)
+    for direct, *others in zip(*found, strict=True):
+        for other in others:
+            torch.testing.assert_close(other, direct, atol=1e-3, rtol=1e-3)
 
 
 def test_shared_weights_are_as_symmetric_as_geometry() -> None:

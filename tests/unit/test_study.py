@@ -108,6 +108,11 @@ def both(*changes):
         ),
         (put("patch", {"model": "resnet"}), "patch.model is 'resnet', which is no model of this study"),
         (put("datasets", ["imagenet_r"]), "datasets.imagenet_r has test images only"),
+        (put("models.chm_corr.modes", ["key_points"]), "models.chm_corr.modes has key_points, but digits has no key"),
+        (
+            put("models.emd_corr.inference.shortlist", 12),
+            "correspondences take the 5 exemplars shown away and let 10 others vote; shortlist must be 15 or more",
+        ),
         (
             put("datasets", {"digits": {}, "critters": {}, "others": {"source": "critters", "queries_for": "criters"}}),
             "datasets.others.queries_for is 'criters', which is no data set that models of this study are trained on",

@@ -290,7 +290,7 @@ def test_own_images_corruptions_patch_and_options(checkout: Checkout) -> None:
 
 def test_patches_are_compared_where_queries_are_embedded(checkout: Checkout) -> None:
     """EMD-Corr and CHM-Corr from training to drawings: who changes the vote compares again and trains nothing."""
-    ranking = {"shortlist": 8, "voters": 4, "correspondences": {"queries": 3}}
+    ranking = {"shortlist": 9, "voters": 4, "correspondences": {"queries": 3}}
     models = {
         "fc": STUDY["models"]["fc"],
         "emd_corr": {"method": "emd_corr", "backbone_from": "fc", "inference": ranking},

@@ -375,6 +375,13 @@ def pack_version(wildcards):
     return digest([made_of, more, [run.id for run in runs]])
 
 
+def queries_of_pack(wildcards):
+    """Manifests and clean lists of the other data sets whose images a pack's runs classify."""
+    names = PLAN.query_sets(PACKS[wildcards.pack].runs[0].dataset)
+    found = [manifest_of_entry(name) for name in names]
+    return found + [path for path in map(clean_of_entry, names) if path]
+
+
 def pretrained_of_pack(wildcards):
     """The weights files that the runs of a pack start from."""
     runs = PACKS[wildcards.pack].runs

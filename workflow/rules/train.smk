@@ -33,6 +33,7 @@ rule run_pack:
     input:
         data=lambda wildcards: manifest_of(PACKS[wildcards.pack].runs[0]),
         clean=lambda wildcards: clean_of(PACKS[wildcards.pack].runs[0]),
+        others=queries_of_pack,
         pretrained=pretrained_of_pack,
         tracking=ancient(f"results/tracking/init_tracking-{PLAN.study}.json"),
     output:

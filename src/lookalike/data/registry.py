@@ -50,6 +50,7 @@ class DataSet:
         classes: number of classes; 0 where the user's files tell.
         images: split -> number of images, known before anything is fetched; empty where the user's files tell.
         licence: of the images.
+        key_points: whether the index has named key points.
         accept: whether the terms restrict use, so that a person must accept them once.
         source: where they come from.
         image_shape: (channels, height, width) of an array; None for files.
@@ -65,6 +66,7 @@ class DataSet:
     licence: str
     source: str
     accept: bool = False
+    key_points: bool = False
     image_shape: tuple[int, int, int] | None = None
     files: tuple[SourceFile, ...] = field(default=())
     manual: str = ""
@@ -118,6 +120,7 @@ DATA_SETS = {
         image_shape=(3, 64, 64),
         licence="Apache-2.0",
         source="drawn by lookalike: creatures with known parts on textured scenes",
+        key_points=True,
     ),
     "image_folder": DataSet(
         version="1",
@@ -286,6 +289,7 @@ DATA_SETS = {
     "cub200": DataSet(
         version="1",
         reader=f"{READERS}.cub200",
+        key_points=True,
         form="files",
         classes=200,
         images={"train": 5994, "test": 5794},

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ALPHA = 0.1  # PCK@0.1: of the image's side
 TAKEN_PATCHES = 5
+WARPED_TOGETHER = 32  # images in memory at a time, whatever the number of queries
 COSINE_SCALE = 30.0  # of the soft-max over plain cosines: the best of 1, 10, 30 and 100 on critters
 MODE = "vote"
 
@@ -85,8 +86,6 @@ def score_correspondences(run: RunSpec, split: str) -> str:
     queries = queries.rows(torch.randperm(len(queries), generator=made)[: wanted["queries"]])
     shown = open_images(data, queries.ids.numpy(), device)
     training = open_images(data, data.training_rows(run), device)
-    every = torch.arange(len(queries))
-    images = shown.take(every.to(device))
 
     def take(ids: list[int]) -> Tensor:
         return open_images(data, np.array(ids), device).take(torch.arange(len(ids), device=device))
@@ -97,14 +96,14 @@ def score_correspondences(run: RunSpec, split: str) -> str:
             f"{run.id}: scores of correspondences need square feature maps, these are {records[0].grid}; give square "
             "images (fit: squash), or take inference.correspondences out."
         )
-    found = _after_a_warp(classifier, images, queries, made)
+    found = _after_a_warp(classifier, shown, made)
     own = framed_points(data, shown.rows)
     if own is not None:
         theirs = framed_points(data, training.rows)
         assert theirs is not None
         place = {image: row for row, image in enumerate(training.ids.tolist())}
         found += _same_part(records, own, theirs, place, made)
-        found += _between_parts(classifier, images, queries, training, own, theirs)
+        found += _between_parts(classifier, shown, queries, training, own, theirs)
     found += _without_exemplars(classifier, queries, records, made)
     classifier.open_gallery(Looks(training.take), run.support_folder / "gallery.safetensors", gallery_origin(run, data))
     found += _without_patches(classifier, shown, queries, records, made)
@@ -145,22 +144,23 @@ def _pck(ids: Tensor | int, measure: str, carried: dict[str, Tensor], wanted: Te
     return found
 
 
-def _after_a_warp(classifier: Reranker, images: Tensor, queries: Embedded, made: torch.Generator) -> list[Score]:
+def _after_a_warp(classifier: Reranker, shown: Images, made: torch.Generator) -> list[Score]:
     """Key points of each query in a random warp of it, whose truth is known."""
-    pairs = warp_images(images.cpu(), made)
-    source = classifier.prepare(pairs.source.to(images.device), "query")
-    target = classifier.prepare(pairs.target.to(images.device), "exemplar")
-    points = pairs.points.to(images.device)
     found = []
-    for row, image in enumerate(queries.ids):
-        this = slice(row, row + 1)
-        carried = _carried(classifier, _rows_of(source, this), _rows_of(target, this), points)
-        found += _pck(image, "warp_pck", carried, pairs.moved[this], pairs.valid[this])
+    for rows in torch.arange(len(shown)).split(WARPED_TOGETHER):
+        pairs = warp_images(shown.take(rows.to(shown.device)).cpu(), made)
+        source = classifier.prepare(pairs.source.to(shown.device), "query")
+        target = classifier.prepare(pairs.target.to(shown.device), "exemplar")
+        points = pairs.points.to(shown.device)
+        for place, image in enumerate(shown.ids[rows]):
+            this = slice(place, place + 1)
+            carried = _carried(classifier, _rows_of(source, this), _rows_of(target, this), points)
+            found += _pck(image, "warp_pck", carried, pairs.moved[this], pairs.valid[this])
     return found
 
 
 def _between_parts(
-    classifier: Reranker, images: Tensor, queries: Embedded, training: Images, own: Tensor, theirs: Tensor
+    classifier: Reranker, shown: Images, queries: Embedded, training: Images, own: Tensor, theirs: Tensor
 ) -> list[Score]:
     """Key points of each query in its nearest exemplars of the same class."""
     found = []
@@ -172,9 +172,9 @@ def _between_parts(
             continue
         points = own[row, visible, :2] * 2 - 1
         there = theirs[rows][:, visible]  # (K, P, 3)
-        source = classifier.prepare(images[row : row + 1], "query")
-        targets = classifier.prepare(training.take(rows.to(images.device)), "exemplar")
-        carried = _carried(classifier, source, targets, points.to(images.device))
+        source = classifier.prepare(shown.take(torch.tensor([row], device=shown.device)), "query")
+        targets = classifier.prepare(training.take(rows.to(shown.device)), "exemplar")
+        carried = _carried(classifier, source, targets, points.to(shown.device))
         found += _pck(image, "part_pck", carried, there[..., :2] * 2 - 1, there[..., 2] > 0)
     return found
 

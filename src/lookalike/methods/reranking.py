@@ -63,6 +63,11 @@ class RerankInference(BaseSettings):
     def _voters_are_listed(self) -> RerankInference:
         if self.voters > self.shortlist:
             raise ValueError(f"voters is {self.voters}, but only the shortlist of {self.shortlist} is ranked")
+        if self.correspondences is not None and self.voters + SHOWN_EXEMPLARS > self.shortlist:
+            raise ValueError(
+                f"correspondences take the {SHOWN_EXEMPLARS} exemplars shown away and let {self.voters} others vote; "
+                f"shortlist must be {self.voters + SHOWN_EXEMPLARS} or more, not {self.shortlist}"
+            )
         return self
 
 
@@ -166,6 +171,9 @@ class Reranker(Classifier):
         budget = int(self.inference.gallery_gb * 1e9)
         if kept is not None and sum(value.nbytes for value in kept.values()) > budget:
             kept = None
+        if kept is not None:
+            device = next(self.backbone.parameters()).device
+            kept = {name: value.to(device) for name, value in kept.items()}
         with torch.no_grad():
             self.gallery = Gallery(
                 lambda rows: self.prepare(images.take(rows), "exemplar"), len(self.labels), budget, kept
@@ -188,7 +196,8 @@ class Reranker(Classifier):
             some = order[start : start + block]
             prepared = self.prepare(images.take(some), "query")
             if start == 0:
-                block = max(1, min(256, BLOCK_BYTES // (rows.shape[1] * self.bytes_per_pair(prepared))))
+                most = min(256, self.gallery.capacity // rows.shape[1])
+                block = max(1, min(most, BLOCK_BYTES // (rows.shape[1] * self.bytes_per_pair(prepared))))
             near = self.gallery.take(rows[some].flatten())
             shortlists = {name: value.unflatten(0, (len(some), -1)) for name, value in near.items()}
             for mode, score in self.scores(prepared, shortlists, images.points_of(some)).items():

@@ -39,6 +39,11 @@ class Gallery:
         self._used = torch.zeros(capacity, dtype=torch.int64)
         self._clock = 0
 
+    @property
+    def capacity(self) -> int:
+        """Rows that fit; all of them until the first is made."""
+        return self.count if self.kept is None else len(self._row_of)
+
     def take(self, rows: Tensor) -> dict[str, Tensor]:
         """Named tensors (n, ...) of rows (n,); a row may occur several times.
 
@@ -69,6 +74,8 @@ class Gallery:
             self.take(rows)
         assert self.kept is not None
         order = self._slot_of
+        if bool((order == torch.arange(self.count)).all()):
+            return self.kept
         return {name: values[order.to(values.device)] for name, values in self.kept.items()}
 
     def _allocate(self, one: dict[str, Tensor]) -> None:

@@ -5,6 +5,7 @@ Queries pass the backbone once; every inference mode reads the result.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -116,11 +117,17 @@ def _load(run: RunSpec) -> tuple[PreparedData, Classifier]:
 
 
 def gallery_origin(run: RunSpec, data: PreparedData) -> dict[str, str]:
-    """What prepared training images come from: weights, data and code; how they are compared does not matter."""
+    """What prepared training images come from: weights, images and code; how they are compared does not matter."""
+    origin = _origin(run, data)
     of_network = {key: run.settings.get(key) for key in ("backbone", "backbone_from", "correspondence")}
     compat = run.settings.get("inference", {}).get("compat")
-    settings = digest([of_network, compat, run.size, run.seed, stage_code("precompute_support", run.settings)])
-    return {**_origin(run, data), "settings": settings}
+    code = stage_code("precompute_support", run.settings)
+    return {
+        "weights": origin["weights"],
+        "data": origin["data"],
+        "network": digest([of_network, _matching_weights(run), compat, code]),
+        "images": hashlib.sha256(data.training_rows(run).tobytes()).hexdigest(),
+    }
 
 
 def _origin_of_queries(run: RunSpec, data: PreparedData, asked: PreparedData) -> dict[str, str]:
@@ -128,10 +135,16 @@ def _origin_of_queries(run: RunSpec, data: PreparedData, asked: PreparedData) ->
     return origin if asked is data else {**origin, "queries": digest([asked.hash, asked.settings.choosing()])}
 
 
+def _matching_weights(run: RunSpec) -> str | None:
+    """Hash of the checkpoint of the matching network, where the run names one."""
+    path = (run.settings.get("correspondence") or {}).get("weights")
+    return None if path is None else origin_of(Path(path), "", {})["weights"]
+
+
 def _origin(run: RunSpec, data: PreparedData) -> dict[str, str]:
     weights = run.weights or Path(run.settings["backbone"]["weights"])
     settings = {**run.inference_settings, "size": run.size, "seed": run.seed}
-    matching = (run.settings.get("correspondence") or {}).get("weights")
+    matching = _matching_weights(run)
     if matching is not None:
-        settings["correspondence"] = origin_of(Path(matching), "", {})["weights"]
+        settings["correspondence"] = matching
     return origin_of(weights, data.hash, settings)

@@ -63,7 +63,7 @@ class Settings(FrozenSettings):
 
     method: Literal["chm_corr"]
     modes: Annotated[tuple[Literal["vote", "key_points"], ...], Field(min_length=1)] = ("vote",)
-    explain: tuple[Literal["vote", "key_points"], ...] = ("vote",)
+    explain: tuple[Literal["vote"], ...] = ("vote",)
     correspondence: Correspondence = Correspondence()
     training: TrainingSettings | None = Field(None, description="Of the matching network on random warps.")
     inference: Inference = Inference()
@@ -84,6 +84,7 @@ class Model(Reranker):
 
     def __init__(self, settings: Settings, backbone: Backbone, n_classes: int) -> None:
         super().__init__(settings, settings.inference, backbone, n_classes)
+        self.modes = settings.modes
         self.branches: Branches | None = None
         self.log_scale: nn.Parameter | None = None  # of the soft-max
         wanted = settings.correspondence
@@ -109,8 +110,10 @@ class Model(Reranker):
         pairs = warp_images(batch.images, batch.generators["augment"])
         with torch.no_grad():
             maps = self.backbone.feature_map(torch.cat([pairs.source, pairs.target]))
-        source, target = self.learner.pyramid(maps).chunk(2)
-        moved = transfer_points(self.learner(source, target), pairs.points, self._scale())
+        # The backbone's part may be in half precision; a transform, a cube and a soft-max of 900 entries may not.
+        with torch.autocast(maps.device.type, enabled=False):
+            source, target = self.learner.pyramid(maps.float()).chunk(2)
+            moved = transfer_points(self.learner(source, target), pairs.points, self._scale())
         loss = transfer_loss(moved, pairs.moved, pairs.valid)
         tolerance = torch.full((len(moved),), 2 * RIGHT, device=moved.device)  # the side is 2 long
         return loss, right_share(moved.detach(), pairs.moved, pairs.valid, tolerance).nan_to_num()
@@ -121,6 +124,10 @@ class Model(Reranker):
 
     def _scale(self) -> Tensor | float:
         return 1.0 if self.log_scale is None else self.log_scale.exp()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Features (B, D); under compat of the centre that the shortlist's network saw."""
+        return super().embed(images if self.inference.compat is None else self._upstream_frame(images, "exemplar"))
 
     # Comparison -----------------------------------------------------------------------------------
 
@@ -193,6 +200,11 @@ class Model(Reranker):
         alike = partner_cosines(matches.similarity, partners, self.inference.compat is not None)
         found = top_mean(alike * attention_mask(matches.query_map, self.inference.threshold))
         scores = {"vote": found.view(-1, count)}
+        if points is None and "key_points" in self.modes:
+            raise LookalikeError(
+                "mode key_points needs key points, which these images have none of; take it out of modes, or the data "
+                "set out of this model's datasets."
+            )
         if points is not None:
             masks = point_masks(points.to(alike.device), round(alike.shape[1] ** 0.5))  # (B, R)
             at_points = (alike.unflatten(0, (-1, count)) * masks[:, None]).mean(2)

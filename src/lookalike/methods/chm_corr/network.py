@@ -183,9 +183,9 @@ def load_checkpoint(state: dict[str, Tensor], source: str) -> tuple[Branches, Le
             f"{source} is no CHMNet checkpoint: learner.chm4d.weight of 55 (psi), 15 (iso) or 5^4 (full) numbers is "
             "not in it."
         )
-    first = state["learner.conv2ds.0.weight"]
-    learner, branches = Learner(kinds[len(weight)], first.shape[1], first.shape[0]), Branches()
     try:
+        first = state["learner.conv2ds.0.weight"]
+        learner, branches = Learner(kinds[len(weight)], first.shape[1], first.shape[0]), Branches()
         learner.load_state_dict(
             {name.removeprefix("learner."): value for name, value in state.items() if name.startswith("learner.")}
         )
