@@ -187,6 +187,41 @@ def test_prepared_images_of_another_network_are_made_anew(tmp_path: Path) -> Non
     assert sorted(set(asked)) == list(range(N))
 
 
+@pytest.mark.parametrize("method", ["emd_corr", "chm_corr"])
+def test_a_gallery_that_holds_little_more_than_a_shortlist_gives_the_same(method: str, tmp_path: Path) -> None:
+    shown = images(B, 2)
+    wanted = compared(ready(make(method), tmp_path), shown).compared
+    size = sum(value[0].nbytes for value in make(method).prepare(images(1, 1), "exemplar").values())
+    small = ready(make(method, gallery_gb=(K + 1.5) * size / 1e9), tmp_path / "small")
+    assert small.gallery.capacity == K + 1
+    found = compared(small, shown).compared
+    assert torch.equal(found["rows"], wanted["rows"])
+    assert torch.allclose(found["scores_vote"], wanted["scores_vote"], atol=1e-6)
+    assert not (tmp_path / "small" / FILE).exists()
+
+
+def test_key_points_are_asked_for_where_there_are_none(tmp_path: Path) -> None:
+    model = ready(make("chm_corr"), tmp_path)
+    model.modes = ("vote", "key_points")
+    with pytest.raises(LookalikeError, match="mode key_points needs key points, which these images have none of"):
+        compared(model, images(B, 2))
+
+
+def test_the_matching_network_learns_in_half_precision_too() -> None:
+    losses = []
+    for half in (False, True):
+        model = make("chm_corr").train()
+        model.learner.requires_grad_(True)
+        made = torch.Generator().manual_seed(0)
+        batch = Batch(images(4, 0), torch.zeros(4, dtype=torch.int64), torch.arange(4), None, {"augment": made})
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss, _ = model.training_loss(batch)
+        assert loss.dtype == torch.float32
+        loss.backward()
+        losses.append(loss.item())
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
 def test_training_the_matching_network_leaves_the_backbone_alone() -> None:
     model = make("chm_corr").train()
     model.learner.requires_grad_(True)
