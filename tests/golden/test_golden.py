@@ -11,6 +11,7 @@ METHODS = {
     "chm_corr": "families_chm_corr",
     "emd_corr": "families_emd_corr",
     "memory_wrap": "families_memory_wrap",
+    "protoflow": "families_protoflow",
 }
 
 

@@ -1,0 +1,1 @@
+"""ProtoFlow: prototypes in the latent space of an invertible network."""

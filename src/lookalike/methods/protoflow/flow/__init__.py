@@ -1,0 +1,1 @@
+"""DenseFlow: the normalizing flow below ProtoFlow."""

@@ -1,0 +1,89 @@
+"""Losses of a prototype classifier on a flow, in log-space; section 4 of the specification.
+
+`ldj` (B,) is the flow's, nats; `log_probs` (B, C) are log p(z | class); `dims` the numbers of an image, C H W.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def bits_per_dim(ldj: Tensor, log_prob: Tensor, dims: int) -> Tensor:
+    """() mean bits a dimension under the density that gave `log_prob` (B,)."""
+    return -(ldj + log_prob).mean() / (math.log(2) * dims)
+
+
+def label_log_prob(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """(B,) of the given classes; where the label is -1, of all classes together without their prior."""
+    own = log_probs.gather(1, labels.clamp_min(0)[:, None])[:, 0]
+    return torch.where(labels < 0, log_probs.logsumexp(1), own)
+
+
+def marginal_log_prob(log_probs: Tensor) -> Tensor:
+    """(B,) log p(z), classes equally likely."""
+    return log_probs.logsumexp(1) - math.log(log_probs.shape[1])
+
+
+def cross_entropy(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """() of the posterior."""
+    return F.nll_loss(log_probs.log_softmax(1), labels)
+
+
+def ramp_up(epoch: int, start: int, length: int) -> float:
+    """Weight of the consistency loss, up to 1 over so many epochs."""
+    return min(1.0, (epoch - start + 1) / length)
+
+
+def hellinger(means: Tensor, log_vars: Tensor) -> Tensor:
+    """Squared Hellinger distances of a class's components, taken to the power 1/D of what overlaps.
+
+    Args:
+        means: (..., K, D).
+        log_vars: (..., K, D).
+
+    Returns:
+        (..., K, K) between 0 and 1.
+    """
+    one, other = (log_vars.unsqueeze(dim) for dim in (-2, -3))
+    both = torch.logaddexp(one, other) - math.log(2)
+    apart = (means.unsqueeze(-2) - means.unsqueeze(-3)).square()
+    log_overlap = (0.25 * (one + other) - 0.5 * both - apart * (-both).exp() / 8).mean(-1)
+    return -log_overlap.expm1()
+
+
+def diversity_loss(means: Tensor, log_vars: Tensor) -> Tensor:
+    """() minus the mean distance of two components of a class; 0 with one component."""
+    count = means.shape[1]
+    if count < 2:
+        return means.new_zeros(())
+    first, second = torch.triu_indices(count, count, 1, device=means.device)
+    found: Tensor = -hellinger(means, log_vars)[:, first, second].mean()
+    return found
+
+
+def cluster_loss(z: Tensor, labels: Tensor, means: Tensor) -> Tensor:
+    """() mean distance of each prototype, of classes in the batch, to the nearest latent of its class.
+
+    Args:
+        z: (B, D).
+        labels: (B,).
+        means: (C, K, D).
+    """
+    there = labels.unique()
+    distance = torch.cdist(means[there].flatten(0, 1), z).view(len(there), means.shape[1], -1)  # (c, K, B)
+    own = labels == there[:, None]  # (c, B)
+    return distance.masked_fill(~own[:, None], torch.inf).amin(2).mean()
+
+
+def prototype_loss(log_base: Tensor, dims: int) -> Tensor:
+    """() bits a dimension of the means under the flow's own base; `log_base` (C, K)."""
+    return -log_base.mean() / (math.log(2) * dims)
+
+
+def is_stuck(losses: list[float], count: int = 3) -> bool:
+    """Whether the last so many losses are all not numbers."""
+    return len(losses) >= count and all(math.isnan(loss) for loss in losses[-count:])

@@ -1,0 +1,168 @@
+"""Prototypes: class-conditional mixtures of normals over latents, all classes and components at once.
+
+Carmichael, Redgrave, Gonzalez Cedre and Scheirer, ECCV 2024 (arXiv 2407.12200); section 3 of the specification. A
+component is a "prototypical distribution". There is one meaning of variance here, sigma^2, kept as its logarithm; the
+original's density uses the root of its parameter v, its sampler v itself: `from_checkpoint` takes sigma^2 = sqrt(v).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lookalike.errors import LookalikeError
+
+Kind = Literal["diagonal", "isotropic", "per_channel"]
+Likelihood = Literal["total", "max"]
+LOG_2PI = math.log(2 * math.pi)
+
+
+def component_log_prob(z: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:
+    """Log-density of latents under each component, as two products of matrices.
+
+    The squares are expanded around the mean of the prototypes: float32 keeps few digits of differences of large sums.
+
+    Args:
+        z: (B, D).
+        means: (C, K, D).
+        log_vars: (C, K, D) log sigma^2.
+
+    Returns:
+        (B, C, K) nats.
+    """
+    centre = means.detach().mean((0, 1))
+    z, means = z - centre, (means - centre).flatten(0, 1)  # (C K, D)
+    precision = (-log_vars).exp().flatten(0, 1)
+    scaled = means * precision
+    # One sum of each component: what does not depend on z.
+    constant = (means * scaled).sum(1) + log_vars.flatten(0, 1).sum(1) + z.shape[1] * LOG_2PI
+    quadratic = z.square() @ precision.T - 2 * z @ scaled.T
+    return (-0.5 * (quadratic + constant)).view(-1, *log_vars.shape[:2])
+
+
+class Prototypes(nn.Module):
+    """The mixtures of all classes.
+
+    Args:
+        classes: C.
+        components: K a class.
+        latent: (channels, height, width) of the flow's latents.
+        kind: which variances are free: every number's, one a component, one a component and channel; with the last,
+            means are one a channel too.
+    """
+
+    def __init__(self, classes: int, components: int, latent: tuple[int, int, int], kind: Kind = "diagonal") -> None:
+        super().__init__()
+        self.kind, self.latent = kind, latent
+        channels, dims = latent[0], math.prod(latent)
+        free = {"diagonal": dims, "isotropic": 1, "per_channel": channels}[kind]
+        self.mean = nn.Parameter(torch.randn(classes, components, channels if kind == "per_channel" else dims))
+        self.log_var = nn.Parameter(torch.zeros(classes, components, free))
+        self.logits = nn.Parameter(torch.zeros(classes, components))
+
+    def means(self) -> Tensor:
+        """(C, K, D)."""
+        return self._spread(self.mean)
+
+    def log_vars(self) -> Tensor:
+        """(C, K, D) log sigma^2."""
+        return self._spread(self.log_var)
+
+    def _spread(self, values: Tensor) -> Tensor:
+        """One number a channel, or one in all, to all numbers of a latent."""
+        channels, height, width = self.latent
+        if values.shape[2] == channels and self.kind == "per_channel":
+            return values.repeat_interleave(height * width, 2)
+        return values.expand(-1, -1, channels * height * width)
+
+    def weighted(self, z: Tensor) -> Tensor:
+        """(B, C, K) log of weight times density of latents (B, ...)."""
+        return component_log_prob(z.flatten(1), self.means(), self.log_vars()) + self.logits.log_softmax(1)
+
+    def forward(self, z: Tensor, likelihood: Likelihood = "total") -> Tensor:
+        """(B, C) log p(z | class); classes are equally likely, so that their soft-max is the posterior."""
+        return class_log_prob(self.weighted(z), likelihood)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        label: int,
+        component: int,
+        count: int,
+        made: torch.Generator,
+        temperature: float = 1.0,
+        within: float | None = None,
+    ) -> Tensor:
+        """(count, *latent) latents of a prototype.
+
+        Args:
+            label: class.
+            component: of the class.
+            count: how many.
+            made: source of randomness.
+            temperature: of the standard deviation; 0 gives the mean.
+            within: standard deviations that no number leaves; unlimited when left out.
+        """
+        shape = (count, math.prod(self.latent))
+        noise = torch.randn(shape, generator=made, device=made.device).to(self.mean)
+        if within is not None:  # by the inverse distribution: no draw is thrown away
+            edge = math.erf(within / math.sqrt(2))
+            uniform = torch.rand(shape, generator=made, device=made.device).to(self.mean)
+            noise = math.sqrt(2) * torch.erfinv((2 * uniform - 1) * edge)
+        mean, log_var = self.means()[label, component], self.log_vars()[label, component]
+        return (mean + temperature * (log_var / 2).exp() * noise).view(count, *self.latent)
+
+    def load_checkpoint(self, state: dict[str, Tensor]) -> None:
+        """Take the mixtures of a checkpoint of the authors (`gmms.<class>.*`).
+
+        Raises:
+            LookalikeError: number of classes, components or dimensions differ.
+        """
+        own = {name: value.clone() for name, value in self.state_dict().items()}
+        try:
+            for label in range(len(self.mean)):
+                for name, value in _one_class(state, f"gmms.{label}.", self.kind).items():
+                    own[name][label] = value.view_as(own[name][label])
+        except (KeyError, RuntimeError) as error:
+            raise LookalikeError(
+                f"the checkpoint's mixtures do not fit {len(self.mean)} classes of {self.mean.shape[1]} components "
+                f"({str(error).splitlines()[0]})."
+            ) from None
+        self.load_state_dict(own)
+
+
+def _one_class(state: dict[str, Tensor], prefix: str, kind: Kind) -> dict[str, Tensor]:
+    if kind == "diagonal":
+        # The density divides by the root of v, so that the root is the variance.
+        log_var = state[f"{prefix}var"].clamp_min(torch.finfo(torch.float32).tiny).log() / 2
+        return {"mean": state[f"{prefix}mu"], "log_var": log_var, "logits": state[f"{prefix}pi"]}
+    if kind == "isotropic":
+        deviation = torch.nn.functional.softplus(state[f"{prefix}inv_cov_stds"])
+        return {"mean": state[f"{prefix}mu"], "log_var": 2 * deviation.log(), "logits": state[f"{prefix}weights"]}
+    count = len(state[f"{prefix}pi"])
+    parts = [[state[f"{prefix}gaussians.{k}.{name}"].flatten() for k in range(count)] for name in ("loc", "log_scale")]
+    return {"mean": torch.stack(parts[0]), "log_var": 2 * torch.stack(parts[1]), "logits": state[f"{prefix}pi"]}
+
+
+def class_log_prob(weighted: Tensor, likelihood: Likelihood) -> Tensor:
+    """(..., C) of (..., C, K): all components together, or the best one."""
+    return weighted.logsumexp(-1) if likelihood == "total" else weighted.amax(-1)
+
+
+def responsibilities(weighted: Tensor) -> Tensor:
+    """(..., C, K) share of each component in its class: this looks like that prototype, 0.83."""
+    return weighted.softmax(-1)
+
+
+def drop_components(weighted: Tensor, share: float, uniform: Tensor) -> Tensor:
+    """Components left out at random while training, the others raised in proportion.
+
+    Args:
+        weighted: (..., K) log of weight times density.
+        share: that is left out, below 1.
+        uniform: (..., K) in [0, 1).
+    """
+    return torch.where(uniform < share, torch.finfo(weighted.dtype).min, weighted - math.log1p(-share))
