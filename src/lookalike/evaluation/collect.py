@@ -100,6 +100,8 @@ def _metrics(frame: pd.DataFrame) -> dict[str, float]:
         found["real_accuracy_upstream"] = real_accuracy(correct, upstream=True)
     if "top_predicted" in frame:
         found |= _explanation_metrics(frame)
+    if "bits_per_dim" in frame:
+        found["bits_per_dim"] = float(frame.bits_per_dim.mean())
     return found
 
 

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field, model_validator
@@ -102,6 +102,7 @@ class Batch:
         rows: (B,) row numbers of the images in `pool`.
         pool: the training subset.
         generators: one generator a purpose, seeded for this very step.
+        epoch: counted from 0.
     """
 
     images: Tensor
@@ -109,6 +110,7 @@ class Batch:
     rows: Tensor
     pool: Pool
     generators: dict[str, torch.Generator]
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,19 @@ class Classifier(nn.Module, ABC):
 
     def check_training(self, pool: Pool) -> None:
         """Raise LookalikeError where the training subset cannot serve this method."""
+
+    def start_training(self, pool: Pool, made: torch.Generator, batch_size: int) -> None:
+        """Set what training starts from by the training images, before its first step; nothing by default.
+
+        Args:
+            pool: the training subset.
+            made: source of randomness on the network's device.
+            batch_size: of the steps.
+        """
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser works on; a group's `lr_factor` multiplies its learning rate."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def build_support(self, support: Embedded, seed: int) -> None:
         """Precompute from the embedded training subset what inference needs; nothing by default."""

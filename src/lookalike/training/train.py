@@ -25,7 +25,7 @@ from lookalike.determinism import generator, pin_arithmetic
 from lookalike.devices import best_device
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json, sha256, write_text
-from lookalike.methods.base import Batch
+from lookalike.methods.base import Batch, Classifier
 from lookalike.methods.build import build_classifier
 from lookalike.plan import RunSpec
 from lookalike.settings import TrainingSettings
@@ -37,7 +37,7 @@ from lookalike.training.checkpoint import load_checkpoint, save_checkpoint
 from lookalike.training.schedules import learning_rate
 from lookalike.training.stopping import StopRequest
 
-PURPOSES = ("augment", "support")
+PURPOSES = ("augment", "support", "noise", "view")
 STEPS_UNSEEN = 64  # a bad loss is noticed after so many steps at the latest
 Row = dict[str, float | int]
 log = logging.getLogger(__name__)
@@ -136,6 +136,9 @@ def _train(run: RunSpec, data: PreparedData, key: str, on_epoch: Callable[[Progr
         progress.attempts += 1
         log.info("resuming %s at step %d (attempt %d)", run.id, progress.step, progress.attempts)
 
+    else:
+        classifier.start_training(pool, generator(run.seed_for("start"), fabric.device), settings.batch_size)
+
     def save() -> None:
         save_checkpoint(
             path,
@@ -201,8 +204,8 @@ def _run_steps(
         rows = order[position * settings.batch_size : (position + 1) * settings.batch_size]
         rate = learning_rate(settings, progress.step, steps_per_epoch)
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss, correct = _gradients(run, settings, pool, fabric, network, progress, rows)
+            group["lr"] = rate * group.get("lr_factor", 1.0)
+        loss, correct = _gradients(run, settings, pool, fabric, network, progress, rows, epoch)
         if settings.clip_gradient is not None:
             fabric.clip_gradients(network, optimizer, max_norm=settings.clip_gradient, error_if_nonfinite=False)
         optimizer.step()
@@ -255,6 +258,7 @@ def _gradients(
     network: Any,
     progress: Progress,
     rows: torch.Tensor,
+    epoch: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients of one step, by parts of the batch once a whole one did not fit in the device's memory.
 
@@ -281,7 +285,7 @@ def _gradients(
                 for name, state in drawn.items():
                     made[name].set_state(state)
                 torch.manual_seed(run.seed_for("network", progress.step))  # a network's own noise, dropout say
-                batch = Batch(shown, pool.labels[part], part, pool, made)
+                batch = Batch(shown, pool.labels[part], part, pool, made, epoch)
                 with fabric.autocast():  # a marked method of a single device does not get it from Fabric
                     part_loss, answers = network.training_loss(batch)
                 share = part_loss * (len(part) / len(rows))
@@ -336,9 +340,9 @@ def steps_in_epoch(images: int, settings: TrainingSettings) -> int:
     return whole + (rest > 0 and (whole == 0 or not settings.drop_last))
 
 
-def make_optimizer(classifier: torch.nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+def make_optimizer(classifier: Classifier, settings: TrainingSettings) -> torch.optim.Optimizer:
     """SGD, Adam or AdamW over the parameters that need gradients."""
-    parameters = [p for p in classifier.parameters() if p.requires_grad]
+    parameters = classifier.parameter_groups()
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, settings.lr, weight_decay=settings.weight_decay)
     if settings.optimizer == "sgd":

@@ -1,0 +1,47 @@
+"""DenseFlow as a network of a study: integers in, latents out; invertible, so that methods may show what they mean."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lookalike.backbones.base import Backbone
+from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, Encoded, FlowShape
+
+
+class DenseFlowBackbone(Backbone):
+    """A flow; takes images as their levels, 0 to 255, as methods with `pixels: levels` get them.
+
+    Args:
+        image_shape: (C, H, W).
+        shape: sizes of the flow.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], **shape: object) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        self.flow = DenseFlow((channels, height, width), FlowShape(**shape), base=True)  # type: ignore[arg-type]
+        self.dim = math.prod(self.flow.out_shape)
+
+    def own_name(self, name: str) -> str:
+        """Without what the authors' parallel training and their classifier put before it."""
+        name = name.removeprefix("module.").removeprefix("model.")
+        return name if name.startswith("flow.") else f"flow.{name}"
+
+    def encode(self, images: Tensor, noises: list[Tensor] | None = None) -> Encoded:
+        """Latents of images (B, C, H, W) of whole numbers, as float or integer; without noises, at their mode."""
+        levels = images.round().clamp(0, 255).long()
+        if noises is None:
+            like = next(self.parameters())
+            noises = [torch.zeros(len(levels), *shape).to(like) for shape in self.flow.noise_shapes()]
+        return self.flow.encode(levels, noises)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """(B, C', h, w) latents at the mode of all noises."""
+        return self.encode(images).z
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, D) all numbers of the latents, not their mean: a flow loses nothing."""
+        return self.feature_map(images).flatten(1)
