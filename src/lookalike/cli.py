@@ -110,12 +110,10 @@ def make_patch(plan: PlanFile, runs: Runs) -> None:
     """Train the study's adversarial patch against runs."""
     from lookalike.evaluation.patch import make_patch as make
 
-    known, work = read_plan(plan), Work("make_patch")
+    known = read_plan(plan)
     if known.patch is None:
         raise LookalikeError(f"study {known.study} has no patch; write patch: {{model: ..., target: ...}}.")
-    for run in map(known.run, runs):
-        work.do(run.id, run.log("make_patch"), lambda run=run: make(run))  # type: ignore[misc]
-    work.end()
+    _each_run("make_patch", known, runs, make)
 
 
 @app.command()
@@ -123,10 +121,7 @@ def precompute_support(plan: PlanFile, runs: Runs) -> None:
     """Embed support and queries; centroids, neighbour index."""
     from lookalike.support.precompute import precompute_support as precompute
 
-    known, work = read_plan(plan), Work("precompute_support")
-    for run in map(known.run, runs):
-        work.do(run.id, run.log("precompute_support"), lambda run=run: precompute(run))  # type: ignore[misc]
-    work.end()
+    _each_run("precompute_support", read_plan(plan), runs, precompute)
 
 
 @app.command()
@@ -136,12 +131,11 @@ def embed_queries(
     """Embed changed images, or those of another data set, beside the support of runs."""
     from lookalike.support.precompute import embed_queries as embed
 
-    known, work = read_plan(plan), Work("embed_queries")
+    known = read_plan(plan)
     for run in map(known.run, runs):
         if known.is_with_support(name) or name not in known.sets_of(run.dataset):
             raise LookalikeError(f"{name} is no changed or foreign evaluation set of {run.dataset}; see the study.")
-        work.do(run.id, run.log(f"embed_queries-{name}"), lambda run=run: embed(run, name))  # type: ignore[misc]
-    work.end()
+    _each_run("embed_queries", known, runs, lambda run: embed(run, name), name)
 
 
 @app.command()
@@ -165,10 +159,7 @@ def score_counterfactuals(plan: PlanFile, runs: Runs, split: Split = "test") -> 
     """Score counterfactual images by autoencoders, beside a prototype-guided search."""
     from lookalike.explanation.counterfactuals import score_counterfactuals as score
 
-    known, work = read_plan(plan), Work("score_counterfactuals")
-    for run in map(known.run, runs):
-        work.do(run.id, run.log(f"score_counterfactuals-{split}"), lambda run=run: score(run, split))  # type: ignore[misc]
-    work.end()
+    _each_run("score_counterfactuals", read_plan(plan), runs, lambda run: score(run, split), split)
 
 
 @app.command()
@@ -176,9 +167,15 @@ def score_correspondences(plan: PlanFile, runs: Runs, split: Split = "test") -> 
     """Score patch pairs: by known parts, by warps, and by what the vote owes to them."""
     from lookalike.evaluation.correspondence import score_correspondences as score
 
-    known, work = read_plan(plan), Work("score_correspondences")
-    for run in map(known.run, runs):
-        work.do(run.id, run.log(f"score_correspondences-{split}"), lambda run=run: score(run, split))  # type: ignore[misc]
+    _each_run("score_correspondences", read_plan(plan), runs, lambda run: score(run, split), split)
+
+
+def _each_run(stage: str, plan: Plan, runs: list[str], action: Callable[[RunSpec], str | None], of: str = "") -> None:
+    """Do a stage for several runs; `of` tells its logs apart."""
+    work = Work(stage)
+    for run in map(plan.run, runs):
+        log = run.log(f"{stage}-{of}" if of else stage)
+        work.do(run.id, log, lambda run=run: action(run))  # type: ignore[misc]
     work.end()
 
 
