@@ -19,6 +19,7 @@ EXPLANATION_KEYS = (
     "correspondences",
 )  # of `inference`: support and predictions do not read them
 MEMORY_KEY = "gallery_gb"  # of `inference`: changes no result
+VOTE_KEY = "voters"  # of `inference`: counts stored scores
 INFERENCE_KEYS = ("modes", "explain", "inference")  # settings that training does not read
 
 
@@ -76,12 +77,20 @@ class RunSpec:
 
     @property
     def inference_settings(self) -> dict[str, Any]:
-        """What support and predictions read besides the weights."""
+        """What predictions read besides the weights."""
         left_out = ("training", "modes", "explain", *PLACE_KEYS)
         found = {key: value for key, value in self.settings.items() if key not in left_out}
         if "inference" in found:
             unread = (*EXPLANATION_KEYS, MEMORY_KEY)
             found["inference"] = {k: v for k, v in found["inference"].items() if k not in unread}
+        return found
+
+    @property
+    def support_settings(self) -> dict[str, Any]:
+        """What support and embedded queries read besides the weights: all of inference but how many vote."""
+        found = self.inference_settings
+        if "inference" in found:
+            found["inference"] = {key: value for key, value in found["inference"].items() if key != VOTE_KEY}
         return found
 
     @property

@@ -128,7 +128,7 @@ def test_among_gives_shares_of_what_the_competing_classes_had() -> None:
     [
         ("class", r"class yellow of theirs is none of mine's; take theirs out of datasets"),
         ("size", r"images of theirs are 3 x 20 x 20, those of mine 3 x 16 x 16; give both entries the same size"),
-        ("few", r"only 18 training images are of the classes that compete, but 20 nearest are wanted"),
+        ("few", r"20 nearest are wanted, but there are only 18 training images of the classes that compete; lower"),
     ],
 )
 def test_what_does_not_fit_is_said(folder: Path, mistake: str, message: str) -> None:

@@ -317,12 +317,14 @@ def test_patches_are_compared_where_queries_are_embedded(checkout: Checkout) -> 
             assert (folder / f"figures/{kind}-critters-{model}-all-vote-test.png").stat().st_size > 1000
     assert checkout.run() == []
 
-    # More queries are scored: nothing else runs. Other voters: the prepared training images stay.
+    # More queries are scored, other images vote: nothing is compared anew. Another shortlist is, and the prepared
+    # training images stay.
     gallery = folder / "critters/chm_corr/all/seed0/support/gallery.safetensors"
     before = gallery.stat().st_mtime_ns
     for changed, due in (
         ({"correspondences": {"queries": 4}}, {"precompute": 0, "evaluate": 0, "score": 1}),
-        ({"voters": 3}, {"precompute": 1, "evaluate": 1, "score": 1}),
+        ({"voters": 3}, {"precompute": 0, "evaluate": 1, "score": 1}),
+        ({"voters": 3, "shortlist": 10}, {"precompute": 1, "evaluate": 1, "score": 1}),
     ):
         chm = {**models["chm_corr"], "inference": {**ranking, **changed}}
         checkout.write({**study, "models": {**models, "chm_corr": chm}})

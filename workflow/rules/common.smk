@@ -266,7 +266,10 @@ def made_of(stage):
         found = [PLAN.seed, data_version(run), stage_code(stage, run.settings)]
         if stage == "train":  # threads fix the last digits
             return [*found, run.training_settings, PLAN.threads]
-        found.append(run.inference_settings)
+        if stage in ("precompute_support", "embed_queries"):
+            found.append(run.support_settings)
+        else:
+            found.append(run.inference_settings)
         if stage == "make_patch":
             return [*found, PLAN.patch]
         if stage == "embed_queries" and wildcards.query_set in ENTRIES:

@@ -54,15 +54,19 @@ def nearest_rows(queries: Embedded, features: Tensor, labels: Tensor, k: int) ->
     Raises:
         LookalikeError: fewer images than k are of these classes.
     """
-    own = normalise_rows(queries.features)
-    if queries.competing is None:
-        return nearest(own, features, k, "inner_product")[1]
-    some = torch.isin(labels, queries.competing).nonzero()[:, 0]
-    if len(some) < k:
-        raise LookalikeError(
-            f"only {len(some)} training images are of the classes that compete, but {k} nearest are wanted; lower "
-            "inference.voters or inference.shortlist, or write competing_classes: all."
+    some = None if queries.competing is None else torch.isin(labels, queries.competing).nonzero()[:, 0]
+    count = len(labels) if some is None else len(some)
+    if count < k:
+        where, or_else = (
+            ("", "") if some is None else (" of the classes that compete", ", or write competing_classes: all")
         )
+        raise LookalikeError(
+            f"{k} nearest are wanted, but there are only {count} training images{where}; lower inference.voters or "
+            f"inference.shortlist{or_else}."
+        )
+    own = normalise_rows(queries.features)
+    if some is None:
+        return nearest(own, features, k, "inner_product")[1]
     return some[nearest(own, features[some], k, "inner_product")[1]]
 
 

@@ -187,8 +187,7 @@ class Reranker(Classifier):
         """Queries with `rows` (B, K) of their shortlist, nearest first, and `scores_<mode>` (B, K)."""
         assert self.gallery is not None, "open_gallery comes first"
         rows = nearest_rows(queries, self.features, self.labels, self.inference.shortlist)
-        first = vote(self.labels[rows[:, : self.inference.voters]], self.n_classes).argmax(1)
-        order = first.argsort(stable=True)
+        order = self.labels[rows[:, 0]].argsort(stable=True)
         found: dict[str, list[Tensor]] = {}
         block = 1
         start = 0

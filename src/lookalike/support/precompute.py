@@ -143,7 +143,7 @@ def _matching_weights(run: RunSpec) -> str | None:
 
 def _origin(run: RunSpec, data: PreparedData) -> dict[str, str]:
     weights = run.weights or Path(run.settings["backbone"]["weights"])
-    settings = {**run.inference_settings, "size": run.size, "seed": run.seed}
+    settings = {**run.support_settings, "size": run.size, "seed": run.seed}
     matching = _matching_weights(run)
     if matching is not None:
         settings["correspondence"] = matching

@@ -1,0 +1,148 @@
+"""Speed of ProtoFlow against plain forms of the same arithmetic, in one run, one thread.
+
+    python benchmarks/protoflow.py --out results/benchmarks/protoflow.json
+
+Plain forms: mixtures a class at a time through tensors of queries x components x dimensions; dense blocks by repeated
+concatenation and 1 x 1 convolutions; a log-determinant at every call. Random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from measure import interleaved, machine, save
+from torch import Tensor
+
+from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, FlowShape
+from lookalike.methods.protoflow.flow.layers import Conv1x1
+from lookalike.methods.protoflow.flow.nets import DenseLayer, DenseNetBlock
+from lookalike.methods.protoflow.prototypes import component_log_prob
+
+CASE = (10, 5, 4928, 64)  # classes, components, dimensions, queries
+SIDE, STEP_BATCH, FORWARD_BATCH = 32, 2, 4
+
+
+def plain_mixtures(z: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:
+    """(B, C, K), a class after the other."""
+    found = []
+    for mean, log_var in zip(means, log_vars, strict=True):
+        apart = (z[:, None] - mean).square() / log_var.exp()  # (B, K, D)
+        found.append(-0.5 * (apart.sum(2) + log_var.sum(1) + z.shape[1] * math.log(2 * math.pi)))
+    return torch.stack(found, 1)
+
+
+def mixtures(repeats: int) -> dict[str, float]:
+    """Log-densities of all components, forward and with gradients."""
+    classes, components, dims, batch = CASE
+    made = torch.Generator().manual_seed(0)
+    z = torch.randn(batch, dims, generator=made)
+    means, log_vars = (torch.randn(classes, components, dims, generator=made).requires_grad_() for _ in range(2))
+
+    def forward(form: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        with torch.no_grad():
+            return form(z, means, log_vars)
+
+    def both(form: Callable[[Tensor, Tensor, Tensor], Tensor]) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(form(z, means, log_vars).logsumexp(2).sum(), (means, log_vars))
+
+    calls: dict[str, Callable[[], object]] = {
+        "plain": lambda: forward(plain_mixtures),
+        "ours": lambda: forward(component_log_prob),
+        "plain_both": lambda: both(plain_mixtures),
+        "ours_both": lambda: both(component_log_prob),
+    }
+    seconds = {name: value["median"] for name, value in interleaved(calls, repeats).items()}
+    found = {f"{name}_ms": value * 1e3 for name, value in seconds.items()}
+    found["ratio"] = seconds["plain"] / seconds["ours"]
+    found["ratio_both"] = seconds["plain_both"] / seconds["ours_both"]
+    found["difference"] = float((forward(plain_mixtures) - forward(component_log_prob)).abs().max())
+    return found
+
+
+@contextmanager
+def plain_forms() -> Iterator[None]:
+    """Dense blocks by repeated concatenation, log-determinants computed anew."""
+
+    def dense(self: DenseNetBlock, x: Tensor) -> Tensor:
+        *layers, gate = self
+        for layer in layers:
+            assert isinstance(layer, DenseLayer)
+            x = torch.cat([x, layer.nn(x)], 1)
+        result: Tensor = gate(x)
+        return result
+
+    kept = DenseNetBlock.forward, Conv1x1._of_weight
+    DenseNetBlock.forward = dense  # type: ignore[method-assign]
+    Conv1x1._of_weight = lambda self, name, compute: compute(self.weight)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        DenseNetBlock.forward, Conv1x1._of_weight = kept  # type: ignore[method-assign]
+
+
+def network(repeats: int) -> dict[str, float]:
+    """DenseFlow-74-10 at 32 pixels: a training step's loss and gradients, and the evaluation forward."""
+    torch.manual_seed(0)
+    flow = DenseFlow((3, SIDE, SIDE), FlowShape())
+    made = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (FORWARD_BATCH, 3, SIDE, SIDE), generator=made)
+    noises = flow.draw_noises(FORWARD_BATCH, made)
+    with torch.no_grad():
+        flow.train().encode(images, noises)  # ActNorm's first batch
+
+    def loss() -> Tensor:
+        found = flow.encode(images[:STEP_BATCH], [noise[:STEP_BATCH] for noise in noises])
+        return flow.bits_per_dim(flow.log_base(found.z) + found.ldj)
+
+    def step() -> float:
+        flow.train().zero_grad(set_to_none=True)
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.item()
+
+    @torch.no_grad()
+    def forward() -> Tensor:
+        return flow.eval().encode(images, noises).z
+
+    def plain(call: Callable[[], object]) -> object:
+        with plain_forms():
+            return call()
+
+    calls: dict[str, Callable[[], object]] = {
+        "plain_step": lambda: plain(step),
+        "step": step,
+        "plain_forward": lambda: plain(forward),
+        "forward": forward,
+    }
+    seconds = {name: value["median"] for name, value in interleaved(calls, repeats).items()}
+    found = {f"{name}_s": value for name, value in seconds.items()}
+    found["ratio_step"] = seconds["plain_step"] / seconds["step"]
+    found["ratio_forward"] = seconds["plain_forward"] / seconds["forward"]
+    found["loss"], found["plain_loss"] = step(), plain(step)  # type: ignore[assignment]
+    found["difference"] = float((plain(forward) - forward()).abs().max())  # type: ignore[operator]
+    return found
+
+
+def main() -> None:
+    """Print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/protoflow.json"))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    metrics = {}
+    for name, measure in (("mixtures", mixtures), ("network", network)):
+        metrics[name] = measure(arguments.repeats)
+        print(f"{name}: {', '.join(f'{key} {value:.4g}' for key, value in metrics[name].items())}", flush=True)
+    print(machine())
+    save(arguments.out, "protoflow", metrics)
+
+
+if __name__ == "__main__":
+    main()
