@@ -202,7 +202,7 @@ def test_through_the_stages(tiny: Plan) -> None:
     assert rows.bits_per_dim.between(3, 12).all()
     data, model, queries = load_run(run, "test")
     some = queries.rows(slice(0, 7))
-    dims, width = 64, model.backbone.dim + 1
+    dims, width = 64, math.prod(model.backbone.flow.out_shape) + 1
     for number in range(7):
         joint = []
         for features in some.features[number].view(2, width).double():
@@ -232,11 +232,11 @@ def test_training_starts_from_the_data(tiny: Plan) -> None:
     model.start_training(pool, torch.Generator().manual_seed(0), 32)
     inside = [m for m in model.modules() if type(m).__name__ == "ActNorm"]
     assert all(float(layer.initialized) == 1 for layer in inside)
-    latents = model.backbone(pool.take(torch.arange(len(pool))))
+    latents = model.backbone.feature_map(pool.take(torch.arange(len(pool)))).flatten(1)
     own = latents[pool.labels == 3]
     apart = torch.cdist(own, model.prototypes.mean[3]).min(1).values.mean()
     others = torch.cdist(own, model.prototypes.mean[[0, 1, 2]].flatten(0, 1)).min(1).values.mean()
-    assert float(apart) < float(others)
+    assert apart.item() < others.item()
 
 
 def test_noise_depends_on_the_pixels_alone() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -23,7 +21,7 @@ class DenseFlowBackbone(Backbone):
         super().__init__()
         channels, height, width = image_shape
         self.flow = DenseFlow((channels, height, width), FlowShape(**shape), base=True)  # type: ignore[arg-type]
-        self.dim = math.prod(self.flow.out_shape)
+        self.dim = self.flow.out_shape[0]
 
     def own_name(self, name: str) -> str:
         """Without what the authors' parallel training and their classifier put before it."""
@@ -41,7 +39,3 @@ class DenseFlowBackbone(Backbone):
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, C', h, w) latents at the mode of all noises."""
         return self.encode(images).z
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, D) all numbers of the latents, not their mean: a flow loses nothing."""
-        return self.feature_map(images).flatten(1)

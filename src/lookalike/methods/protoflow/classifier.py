@@ -96,7 +96,8 @@ class Model(Classifier):
         if self.settings.prototypes.start == "random":
             return
         self.eval()
-        latents = torch.cat([self.backbone(pool.take(some)) for some in rows.split(256)]).cpu()
+        maps = (self.backbone.feature_map(pool.take(some)) for some in rows.split(256))
+        latents = torch.cat([one.flatten(1).cpu() for one in maps])
         labels = pool.labels[rows].cpu()
         on_cpu = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=made, device=made.device)))
         count = self.settings.prototypes.components
