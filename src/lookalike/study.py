@@ -352,7 +352,8 @@ def _check_queries(study: Study, source: str) -> None:
             if re.fullmatch(PATTERN, name):
                 raise LookalikeError(
                     f"{source}: datasets.{name} gives queries and would be an evaluation set {name}, which there is; "
-                    f"give the entry another name, e.g.\n" + _yaml(("datasets", f"{name}_of_others", "..."), "")
+                    "give the entry another name. Write\n"
+                    + _yaml(("datasets", f"{name}_of_others", "queries_for"), owner)
                 )
         for entry in settings.evaluation_sets or ():
             if entry not in study.evaluation_sets:

@@ -158,3 +158,14 @@ def test_models_are_not_trained_without_training_images(folder: Path) -> None:
     run = plan.run("theirs/fc/all/seed0")
     with pytest.raises(LookalikeError, match="data set theirs has no training images; add them, or let it give"):
         open_data(run).training_rows(run)
+
+
+def test_one_more_set_leaves_the_others_as_they_are() -> None:
+    """Where a data set is used is no part of what its runs were made of."""
+    plain, placed = (
+        entry_settings({"source": "critters", **more})
+        for more in ({}, {"evaluation_sets": ["test"], "queries_for": "digits", "sizes": ["all"]})
+    )
+    assert plain.reading() == placed.reading()
+    assert plain.choosing() == placed.choosing()
+    assert plain.choosing() != entry_settings({"source": "critters", "competing_classes": "all"}).choosing()

@@ -29,13 +29,10 @@ SHOWN_SIDE = 128  # pixels of a photograph in a figure
 
 def open_data(run: RunSpec) -> PreparedData:
     """The data set of a run, read as its study says; for methods with `pixels: levels` its images stay 0 to 255."""
-    settings = entry_settings(run.plan.datasets[run.dataset])
-    found = PreparedData(run.data_folder, settings)
-    if run.settings.get("pixels") != "levels":
-        return found
-    channels = found.image_shape[0]
-    as_levels = Normalization(mean=(0.0,) * channels, std=(1 / 255,) * channels)
-    return PreparedData(run.data_folder, settings.model_copy(update={"normalization": as_levels}))
+    found = PreparedData(run.data_folder, entry_settings(run.plan.datasets[run.dataset]))
+    if run.settings.get("pixels") == "levels":
+        found.mean, found.std = ([value] * found.image_shape[0] for value in (0.0, 1 / 255))
+    return found
 
 
 def open_queries(run: RunSpec, data: PreparedData, name: str) -> PreparedData:

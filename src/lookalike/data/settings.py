@@ -42,10 +42,12 @@ class DataSettings(Settings):
     Attributes:
         PREPARED: keys that change what is on disk; the others act when images are read.
         EVALUATED: keys that only choose queries: training does not read them.
+        PLACES: keys that say what is run, and change no result.
     """
 
     PREPARED: ClassVar[tuple[str, ...]] = ()
-    EVALUATED: ClassVar[tuple[str, ...]] = ("evaluation_sets", "queries_for", "competing_classes")
+    EVALUATED: ClassVar[tuple[str, ...]] = ("competing_classes",)
+    PLACES: ClassVar[tuple[str, ...]] = ("sizes", "evaluation_sets", "queries_for")
     source: str
     train_on: Literal["train", "trainval"] = Field(
         "train", description="`trainval` adds the source's own validation part to the training images."
@@ -90,8 +92,8 @@ class DataSettings(Settings):
 
     def reading(self) -> dict[str, Any]:
         """The settings that training reads."""
-        values = self.model_dump(mode="json", exclude={"sizes"})
-        return {key: value for key, value in values.items() if key not in self.EVALUATED}
+        left_out = (*self.EVALUATED, *self.PLACES)
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in left_out}
 
     def choosing(self) -> dict[str, Any]:
         """The settings that only choose queries."""

@@ -2,8 +2,8 @@
 
 Cross-correlations with stride 1 and zero padding, as in convolutional Hough matching. Two forms with equal results:
 one 3D convolution with an output for each tap of the first axis, shifted and added; and Fourier transforms, whose cost
-does not depend on the kernel. The latter are 3 to 15 times as fast on grids of 15 and 30, the direct form on grids of a
-few cells (docs/reference/benchmarks.md). Either is used through autograd as it is.
+does not depend on the kernel. The latter are three times as fast on a CPU with five or eight cells a side, the direct
+form with three or fewer. Either is used through autograd as it is.
 
 Axes are so short that a transform is a product with a matrix: 3 to 4 times as fast as a fast Fourier transform of 18
 points, as fast at 32, and it neither needs a length with small factors nor transforms the zeros around the input.

@@ -82,8 +82,3 @@ def cluster_loss(z: Tensor, labels: Tensor, means: Tensor) -> Tensor:
 def prototype_loss(log_base: Tensor, dims: int) -> Tensor:
     """() bits a dimension of the means under the flow's own base; `log_base` (C, K)."""
     return -log_base.mean() / (math.log(2) * dims)
-
-
-def is_stuck(losses: list[float], count: int = 3) -> bool:
-    """Whether the last so many losses are all not numbers."""
-    return len(losses) >= count and all(math.isnan(loss) for loss in losses[-count:])
