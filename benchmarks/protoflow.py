@@ -19,9 +19,9 @@ from measure import interleaved, machine, save
 from torch import Tensor
 
 from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, FlowShape
-from lookalike.methods.protoflow.flow.layers import Conv1x1
 from lookalike.methods.protoflow.flow.nets import DenseLayer, DenseNetBlock
-from lookalike.methods.protoflow.prototypes import component_log_prob
+from lookalike.methods.protoflow.kept import Kept
+from lookalike.methods.protoflow.prototypes import Prototypes
 
 CASE = (10, 5, 4928, 64)  # classes, components, dimensions, queries
 SIDE, STEP_BATCH, FORWARD_BATCH = 32, 2, 4
@@ -37,30 +37,34 @@ def plain_mixtures(z: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:
 
 
 def mixtures(repeats: int) -> dict[str, float]:
-    """Log-densities of all components, forward and with gradients."""
+    """Log-densities of all components: in evaluation, where parameters stay, and with gradients."""
     classes, components, dims, batch = CASE
-    made = torch.Generator().manual_seed(0)
-    z = torch.randn(batch, dims, generator=made)
-    means, log_vars = (torch.randn(classes, components, dims, generator=made).requires_grad_() for _ in range(2))
+    torch.manual_seed(0)
+    z, prototypes = torch.randn(batch, dims), Prototypes(classes, components, (dims // 16, 4, 4))
+    with torch.no_grad():
+        prototypes.log_var.normal_()
 
-    def forward(form: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        with torch.no_grad():
-            return form(z, means, log_vars)
+    def plain() -> Tensor:
+        return plain_mixtures(z, prototypes.mean, prototypes.log_var)
 
-    def both(form: Callable[[Tensor, Tensor, Tensor], Tensor]) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(form(z, means, log_vars).logsumexp(2).sum(), (means, log_vars))
+    def ours() -> Tensor:
+        return prototypes.weighted(z)
+
+    def both(form: Callable[[], Tensor]) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(form().logsumexp(2).sum(), (prototypes.mean, prototypes.log_var))
 
     calls: dict[str, Callable[[], object]] = {
-        "plain": lambda: forward(plain_mixtures),
-        "ours": lambda: forward(component_log_prob),
-        "plain_both": lambda: both(plain_mixtures),
-        "ours_both": lambda: both(component_log_prob),
+        "plain": torch.no_grad()(plain),
+        "ours": torch.no_grad()(ours),
+        "plain_both": lambda: both(plain),
+        "ours_both": lambda: both(ours),
     }
     seconds = {name: value["median"] for name, value in interleaved(calls, repeats).items()}
     found = {f"{name}_ms": value * 1e3 for name, value in seconds.items()}
     found["ratio"] = seconds["plain"] / seconds["ours"]
     found["ratio_both"] = seconds["plain_both"] / seconds["ours_both"]
-    found["difference"] = float((forward(plain_mixtures) - forward(component_log_prob)).abs().max())
+    with torch.no_grad():
+        found["difference"] = float((plain() - math.log(components) - ours()).abs().max())
     return found
 
 
@@ -76,13 +80,13 @@ def plain_forms() -> Iterator[None]:
         result: Tensor = gate(x)
         return result
 
-    kept = DenseNetBlock.forward, Conv1x1._of_weight
+    kept = DenseNetBlock.forward, Kept.get
     DenseNetBlock.forward = dense  # type: ignore[method-assign]
-    Conv1x1._of_weight = lambda self, name, compute: compute(self.weight)  # type: ignore[method-assign]
+    Kept.get = lambda self, name, compute, *parameters: compute(*parameters)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        DenseNetBlock.forward, Conv1x1._of_weight = kept  # type: ignore[method-assign]
+        DenseNetBlock.forward, Kept.get = kept  # type: ignore[method-assign]
 
 
 def network(repeats: int) -> dict[str, float]:

@@ -24,6 +24,7 @@ RUN_FILES = (
     "explain/*.parquet",
     "counterfactuals/*.parquet",
     "correspondences/*.parquet",
+    "prototypes/*.safetensors",
     "logs/*.log",
 )
 WEIGHTS = ("model.safetensors",)
@@ -41,7 +42,7 @@ def bundle(plan: Plan, path: Path, weights: bool = False) -> str:
     Raises:
         LookalikeError: the study is not finished, or the file cannot be written.
     """
-    expected = [e.run.predictions(e.mode, e.split) for e in plan.evaluations()]
+    expected = [e.run.predictions(e.mode, e.split) for e in (*plan.evaluations(), *plan.outliers())]
     lacking = [predictions for predictions in expected if not predictions.exists()]
     if lacking:
         raise LookalikeError(

@@ -133,7 +133,8 @@ def embed_queries(
 
     known = read_plan(plan)
     for run in map(known.run, runs):
-        if known.is_with_support(name) or name not in known.sets_of(run.dataset):
+        others = known.sets_of(run.dataset) + known.outlier_sets(run.dataset, run.size)
+        if known.is_with_support(name) or name not in others:
             raise LookalikeError(f"{name} is no changed or foreign evaluation set of {run.dataset}; see the study.")
     _each_run("embed_queries", known, runs, lambda run: embed(run, name), name)
 
@@ -168,6 +169,14 @@ def score_correspondences(plan: PlanFile, runs: Runs, split: Split = "test") -> 
     from lookalike.evaluation.correspondence import score_correspondences as score
 
     _each_run("score_correspondences", read_plan(plan), runs, lambda run: score(run, split), split)
+
+
+@app.command()
+def show_prototypes(plan: PlanFile, runs: Runs, split: Split = "test") -> None:
+    """Pictures of prototypes, their nearest training images, and accuracy with fewer of them."""
+    from lookalike.explanation.prototypes import show_prototypes as show
+
+    _each_run("show_prototypes", read_plan(plan), runs, lambda run: show(run, split), split)
 
 
 def _each_run(stage: str, plan: Plan, runs: list[str], action: Callable[[RunSpec], str | None], of: str = "") -> None:

@@ -84,16 +84,21 @@ def run_jobs(plan: Plan, runs: Iterable[RunSpec]) -> Iterator[Job]:
     for run in runs:
         if plan.is_patched(run.dataset) and run.patch.parent == run.folder:
             yield job("make_patch", run, run.patch, "make-patch")
-    for run in runs:
+    for run in (run for run in runs if run.settings["modes"]):
         yield job("precompute_support", run, run.support_folder / "support.safetensors", "precompute-support")
-    for run in runs:
-        for name in (name for name in plan.sets_of(run.dataset) if not plan.is_with_support(name)):
+    for run in (run for run in runs if run.settings["modes"]):
+        names = [name for name in plan.sets_of(run.dataset) if not plan.is_with_support(name)]
+        for name in names + plan.outlier_sets(run.dataset, run.size):
             yield job("embed_queries", run, run.queries(name), f"embed-queries --set {name}", name)
     for run in runs:
         for mode in run.settings["modes"]:
             for split in plan.sets_of(run.dataset):
                 words = f"evaluate --mode {mode} --set {split}"
                 yield job("evaluate", run, run.predictions(mode, split), words, f"{mode}@{split}")
+    for e in plan.outliers():
+        if e.run in wanted:
+            words = f"evaluate --mode {e.mode} --set {e.split}"
+            yield job("evaluate", e.run, e.run.predictions(e.mode, e.split), words, f"{e.mode}@{e.split}")
     for e in shown_explanations(plan).values():
         if e.run in wanted:
             words = f"explain --mode {e.mode} --set {e.split}"
@@ -106,6 +111,9 @@ def run_jobs(plan: Plan, runs: Iterable[RunSpec]) -> Iterator[Job]:
         if run in wanted:
             output = run.correspondences(split)
             yield job("score_correspondences", run, output, f"score-correspondences --set {split}", split)
+    for run, split in plan.prototypes():
+        if run in wanted:
+            yield job("show_prototypes", run, run.prototypes(split), f"show-prototypes --set {split}", split)
 
 
 def study_sources(plan: Plan) -> list[str]:

@@ -19,6 +19,7 @@ ON_GPU = (
     "embed_queries",
     "score_counterfactuals",
     "score_correspondences",
+    "show_prototypes",
     "run_pack",
 )
 RUNS_AT_ONCE = 4  # of a pack, unless the profile gives it other threads

@@ -56,8 +56,10 @@ class Pack:
             for mode in run.settings["modes"]
             for split in plan.sets_of(run.dataset)
         ]
+        files += [e.run.predictions(e.mode, e.split) for e in plan.outliers() if e.run in wanted]
         files += [run.counterfactuals(split) for run, split in plan.counterfactuals() if run in wanted]
         files += [run.correspondences(split) for run, split in plan.correspondences() if run in wanted]
+        files += [run.prototypes(split) for run, split in plan.prototypes() if run in wanted]
         files += [e.run.explanations(e.mode, e.split) for e in shown_explanations(plan).values() if e.run in wanted]
         return files
 

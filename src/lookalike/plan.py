@@ -159,6 +159,10 @@ class RunSpec:
         """Scores of patch pairs."""
         return self.folder / "correspondences" / f"{split}.parquet"
 
+    def prototypes(self, split: str) -> Path:
+        """Pictures of prototypes."""
+        return self.folder / "prototypes" / f"{split}.safetensors"
+
     def log(self, stage: str) -> Path:
         """The log of a stage."""
         return self.folder / "logs" / f"{stage}.log"
@@ -252,8 +256,17 @@ class Plan:
         """The entries whose images the models of a data set classify too."""
         return [name for name, settings in self.datasets.items() if settings.get("queries_for") == dataset]
 
+    def outlier_sets(self, dataset: str, size: str) -> list[str]:
+        """The entries whose images the models of a data set, trained on so many of its own, should find strange."""
+        return [
+            name
+            for name, settings in self.datasets.items()
+            if settings.get("outliers_for") == dataset
+            and (settings["sizes"] is None or size in map(str, settings["sizes"]))
+        ]
+
     def sets_of(self, dataset: str) -> list[str]:
-        """The evaluation sets of a data set's runs: its own, and those of other entries."""
+        """The evaluation sets of a data set's runs: its own, and those of other entries that have its classes."""
         wanted = self.datasets[dataset].get("evaluation_sets")
         own = [name for name in self.evaluation_sets if wanted is None or name in wanted]
         return own + self.query_sets(dataset)
@@ -268,7 +281,7 @@ class Plan:
 
     def has_cell(self, dataset: str, model: str, size: str) -> bool:
         """Whether a model runs on a data set at a size."""
-        if self.datasets[dataset].get("queries_for"):
+        if self.datasets[dataset].get("queries_for") or self.datasets[dataset].get("outliers_for"):
             return False
         wanted = self.models[model]["datasets"]
         limits = (self.models[model]["sizes"], self.datasets[dataset].get("sizes"))
@@ -282,6 +295,13 @@ class Plan:
             for mode in run.settings["modes"]:
                 for split in self.sets_of(run.dataset):
                     yield Evaluation(run, mode, split)
+
+    def outliers(self) -> Iterator[Evaluation]:
+        """Evaluations on images of no known class, each model's in its first mode."""
+        for run in self.runs():
+            for mode in run.settings["modes"][:1]:
+                for name in self.outlier_sets(run.dataset, run.size):
+                    yield Evaluation(run, mode, name)
 
     def explanations(self, seeds: Sequence[int] | None = None) -> Iterator[Evaluation]:
         """Evaluations that leave explanation records, of all seeds or some."""
@@ -301,6 +321,13 @@ class Plan:
         """Runs and evaluation sets whose patch pairs are scored."""
         for run in self.runs():
             if run.correspondence_settings is not None:
+                for split in filter(is_unchanged, self.evaluation_sets):
+                    yield run, split
+
+    def prototypes(self) -> Iterator[tuple[RunSpec, str]]:
+        """Runs and evaluation sets whose prototypes are shown."""
+        for run in self.runs():
+            if "prototypes" in run.settings:
                 for split in filter(is_unchanged, self.evaluation_sets):
                     yield run, split
 

@@ -26,6 +26,7 @@ STAGES = {
     "explain": "lookalike.explanation.explain",
     "score_counterfactuals": "lookalike.explanation.counterfactuals",
     "score_correspondences": "lookalike.evaluation.correspondence",
+    "show_prototypes": "lookalike.explanation.prototypes",
     "collect_metrics": "lookalike.evaluation.collect",
     "draw_table": "lookalike.reporting.tables",
     "draw_figure": "lookalike.reporting.figures",

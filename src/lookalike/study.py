@@ -31,6 +31,7 @@ PLACED = (  # stages a cluster runs
     "explain",
     "score_counterfactuals",
     "score_correspondences",
+    "show_prototypes",
     "run_pack",
 )
 RESERVED = ("data", "downloads", "tracking", "benchmarks")
@@ -87,7 +88,7 @@ class Study(Settings):
             sizes=[str(size) for size in self.sizes],
             seeds=list(self.seeds),
             evaluation_sets=list(self.evaluation_sets),
-            baseline=self.baseline or next(iter(self.models)),
+            baseline=self.baseline or next((name for name, model in self.models.items() if model.modes), ""),
             explained_queries=self.explained_queries,
             threads=self.threads,
             resources={name: needs.model_dump(exclude_none=True) for name, needs in self.resources.items()},
@@ -314,10 +315,14 @@ def _check_names(study: Study, source: str) -> None:
         )
     if study.patch is not None:
         _check_patch(study, study.patch, source)
-    if study.baseline and study.baseline not in study.models:
+    classifying = [name for name, model in study.models.items() if model.modes]
+    if not classifying:
+        raise LookalikeError(f"{source}: no model classifies anything. Write\n  models: {_EXAMPLES['models']}")
+    if study.baseline and study.baseline not in classifying:
+        what = "classifies nothing" if study.baseline in study.models else "is no model of this study"
         raise LookalikeError(
-            f"{source}: baseline is {study.baseline!r}, which is no model of this study. Write\n"
-            f"  baseline: {_nearest(study.baseline, list(study.models))}"
+            f"{source}: baseline is {study.baseline!r}, which {what}. Write\n"
+            f"  baseline: {_nearest(study.baseline, classifying)}"
         )
     for key in study.resources:
         stage, _, model = key.partition("/")
@@ -340,20 +345,19 @@ def _check_names(study: Study, source: str) -> None:
 def _check_queries(study: Study, source: str) -> None:
     """Entries that give queries to another one's models, and evaluation sets that a data set leaves out."""
     for name, settings in study.datasets.items():
-        owner = settings.queries_for
-        trained = [other for other, entry in study.datasets.items() if entry.queries_for is None]
+        owner, role = settings.asked_of, "queries_for" if settings.queries_for else "outliers_for"
+        trained = [other for other, entry in study.datasets.items() if entry.asked_of is None]
         if owner is not None:
             if owner not in trained:
                 raise LookalikeError(
-                    f"{source}: datasets.{name}.queries_for is {owner!r}, which is no data set that models of this "
+                    f"{source}: datasets.{name}.{role} is {owner!r}, which is no data set that models of this "
                     f"study are trained on; there are {', '.join(trained) or 'none'}. Write\n"
-                    + _yaml(("datasets", name, "queries_for"), _nearest(owner, trained) if trained else "...")
+                    + _yaml(("datasets", name, role), _nearest(owner, trained) if trained else "...")
                 )
             if re.fullmatch(PATTERN, name):
                 raise LookalikeError(
                     f"{source}: datasets.{name} gives queries and would be an evaluation set {name}, which there is; "
-                    "give the entry another name. Write\n"
-                    + _yaml(("datasets", f"{name}_of_others", "queries_for"), owner)
+                    "give the entry another name. Write\n" + _yaml(("datasets", f"{name}_of_others", role), owner)
                 )
         for entry in settings.evaluation_sets or ():
             if entry not in study.evaluation_sets:
@@ -400,7 +404,7 @@ def _check_places(study: Study, name: str, source: str) -> None:
     owned = {
         (dataset, size)
         for dataset in model.datasets or study.datasets
-        if study.datasets[dataset].queries_for is None
+        if study.datasets[dataset].asked_of is None
         for size in model.sizes or study.sizes
         if study.datasets[dataset].sizes is None or size in study.datasets[dataset].sizes
     }
@@ -410,7 +414,7 @@ def _check_places(study: Study, name: str, source: str) -> None:
             + _yaml(("models", name, "sizes"), f"[{', '.join(map(str, study.sizes))}]")
         )
     for key in ("datasets", "sizes"):
-        every = [entry for entry in getattr(study, key) if key != "datasets" or not study.datasets[entry].queries_for]
+        every = [entry for entry in getattr(study, key) if key != "datasets" or not study.datasets[entry].asked_of]
         own, needed = getattr(owner, key), getattr(model, key) or every
         missing = [entry for entry in needed if own is not None and entry not in own]
         if missing:
@@ -431,7 +435,7 @@ def _check_patch(study: Study, patch: PatchSettings, source: str) -> None:
     patched = {
         name: settings
         for name, settings in study.datasets.items()
-        if not settings.queries_for
+        if not settings.asked_of
         and (settings.evaluation_sets is None or any(evaluation_set(e).patch for e in settings.evaluation_sets))
     }
     for key, needed in (("datasets", patched), ("sizes", study.sizes)):
@@ -470,7 +474,7 @@ def _check_sizes(study: Study, source: str) -> None:
         counts = settings.counts()
         if not counts:
             continue
-        if settings.queries_for is not None:
+        if settings.asked_of is not None:
             continue
         if "train" not in counts:
             raise LookalikeError(

@@ -250,7 +250,7 @@ def test_noise_depends_on_the_pixels_alone() -> None:
 
 
 def test_what_protoflow_needs(tmp_path: Path) -> None:
-    settings = Settings(method="protoflow")
+    settings = Settings(method="protoflow", backbone={"name": "dense_flow_small"})
     small = make_backbone(BackboneSettings(name="small_cnn"), (1, 8, 8))
     with pytest.raises(LookalikeError, match=r"protoflow needs an invertible network; write backbone: \{name: dense_"):
         Model(settings, small, 10)

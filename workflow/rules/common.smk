@@ -58,7 +58,7 @@ if "SLURM_JOB_ID" in os.environ and (
 
 # Evaluation sets that are not embedded together with the support: changed images, and those of another entry.
 QUERY_SETS = [name for name in PLAN.evaluation_sets if not PLAN.is_with_support(name)]
-QUERY_SETS += [name for name, settings in ENTRIES.items() if settings.queries_for]
+QUERY_SETS += [name for name, settings in ENTRIES.items() if settings.asked_of]
 
 # The commands of the environment that runs Snakemake, whether it is activated or not.
 PREFIX = f'export PATH="{Path(sys.executable).parent}:$PATH"; '
@@ -367,20 +367,27 @@ def pack_version(wildcards):
         "explain",
         "score_counterfactuals",
         "score_correspondences",
+        "show_prototypes",
     )
     code = [
         stage_code(stage, settings) for settings in models.values() for stage in stages
     ]
     made_of = [data_version(runs[0]), query_version(runs[0]), models, code, PLAN.seed]
-    others = [ENTRIES[name] for name in PLAN.query_sets(runs[0].dataset)]
+    others = [ENTRIES[name] for name in asked_of_pack(wildcards)]
     made_of += [[version_of_entry(entry), entry.choosing()] for entry in others]
     more = [PLAN.threads, PLAN.patch, PLAN.explained_queries, PLAN.evaluation_sets]
     return digest([made_of, more, [run.id for run in runs]])
 
 
+def asked_of_pack(wildcards):
+    """The other data sets whose images a pack's runs see."""
+    run = PACKS[wildcards.pack].runs[0]
+    return PLAN.query_sets(run.dataset) + PLAN.outlier_sets(run.dataset, run.size)
+
+
 def queries_of_pack(wildcards):
-    """Manifests and clean lists of the other data sets whose images a pack's runs classify."""
-    names = PLAN.query_sets(PACKS[wildcards.pack].runs[0].dataset)
+    """Manifests and clean lists of the other data sets whose images a pack's runs see."""
+    names = asked_of_pack(wildcards)
     found = [manifest_of_entry(name) for name in names]
     return found + [path for path in map(clean_of_entry, names) if path]
 
@@ -398,6 +405,13 @@ def predictions():
     return [str(e.run.predictions(e.mode, e.split)) for e in PLAN.evaluations()]
 
 
+def outlier_predictions():
+    """All predictions for images of no known class, or the packs that make them."""
+    if PACKS:
+        return predictions()
+    return [str(e.run.predictions(e.mode, e.split)) for e in PLAN.outliers()]
+
+
 def counterfactual_files():
     """All scores of counterfactuals of the study, or the packs that make them."""
     if PACKS:
@@ -410,6 +424,13 @@ def correspondence_files():
     if PACKS:
         return predictions()
     return [str(run.correspondences(split)) for run, split in PLAN.correspondences()]
+
+
+def prototype_files():
+    """All pictures of prototypes of the study, or the packs that make them."""
+    if PACKS:
+        return predictions()
+    return [str(run.prototypes(split)) for run, split in PLAN.prototypes()]
 
 
 def histories():
@@ -436,9 +457,19 @@ def explanation_of(wildcards):
     ]
 
 
+def prototypes_of(wildcards):
+    """The pictures of prototypes that a figure shows, and the images."""
+    found = shown_explanations(PLAN)[wildcards.explanation]
+    pictures = str(found.run.prototypes(found.split))
+    return [
+        PACK_OF.get(found.run.id, pictures),
+        str(found.run.data_folder / "manifest.json"),
+    ]
+
+
 def first_modes():
     """The modes by which models stand where a figure shows each model once."""
-    return [[name, settings["modes"][0]] for name, settings in PLAN.models.items()]
+    return [[name, *settings["modes"][:1]] for name, settings in PLAN.models.items()]
 
 
 def table_files():

@@ -30,10 +30,12 @@ rule evaluate:
 rule collect_metrics:
     input:
         predictions(),
+        outlier_predictions(),
     output:
         metrics="<study>/tables/metrics.csv",
         class_metrics="<study>/tables/class_metrics.csv",
         reliability="<study>/tables/reliability.csv",
+        outlier_metrics="<study>/tables/outlier_metrics.csv",
     log:
         "<study>/logs/collect_metrics.log",
     benchmark:

@@ -86,3 +86,33 @@ rule score_correspondences:
         "lookalike score-correspondences {params.plan}"
         " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
         " --set {wildcards.split}"
+
+
+rule show_prototypes:
+    input:
+        data=manifest_of,
+        clean=clean_of,
+        weights=weights_of,
+        pretrained=pretrained_of,
+        support="<run>/support/support.safetensors",
+        queries="<run>/support/queries@{split}.safetensors",
+    output:
+        "<run>/prototypes/{split}.safetensors",
+    log:
+        "<run>/logs/show_prototypes-{split}.log",
+    benchmark:
+        "<run>/benchmarks/show_prototypes-{split}.tsv"
+    threads: PLAN.threads
+    resources:
+        mem_mb=needs("show_prototypes", "mem_mb"),
+        runtime=needs("show_prototypes", "runtime"),
+        gpu=needs("show_prototypes", "gpu"),
+    params:
+        plan=str(PLAN.path),
+        made_of=made_of("show_prototypes"),
+    message:
+        "Show the prototypes of {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"
+    shell:
+        "lookalike show-prototypes {params.plan}"
+        " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
+        " --set {wildcards.split}"

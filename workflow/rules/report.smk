@@ -102,6 +102,31 @@ rule table_comparison:
         "lookalike draw-table {params.plan} comparison"
 
 
+rule table_outliers:
+    input:
+        "<study>/tables/outlier_metrics.csv",
+    output:
+        csv="<study>/tables/outliers.csv",
+        tex="<study>/tables/outliers.tex",
+        md=report(
+            "<study>/tables/outliers.md",
+            category="Tables",
+            labels={"table": "another data set's images told apart"},
+        ),
+    log:
+        "<study>/logs/draw_table-outliers.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-outliers.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_table"),
+    message:
+        "Table: another data set's images told apart"
+    shell:
+        "lookalike draw-table {params.plan} outliers"
+
+
 rule table_size:
     input:
         "<study>/tables/metrics.csv",
@@ -225,6 +250,32 @@ rule table_correspondences:
         "Table: how right patch pairs are"
     shell:
         "lookalike draw-table {params.plan} correspondences"
+
+
+rule table_prototypes:
+    input:
+        prototype_files(),
+        "<study>/tables/metrics.csv",
+    output:
+        csv="<study>/tables/prototypes.csv",
+        tex="<study>/tables/prototypes.tex",
+        md=report(
+            "<study>/tables/prototypes.md",
+            category="Tables",
+            labels={"table": "how many prototypes are needed"},
+        ),
+    log:
+        "<study>/logs/draw_table-prototypes.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-prototypes.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_table"),
+    message:
+        "Table: how many prototypes are needed"
+    shell:
+        "lookalike draw-table {params.plan} prototypes"
 
 
 rule figure_accuracy:
@@ -479,6 +530,81 @@ rule figure_heat_maps:
         "Figure: integrated gradients, {wildcards.explanation}"
     shell:
         "lookalike draw-figure {params.plan} heat_maps-{wildcards.explanation}"
+
+
+rule figure_looks_like:
+    input:
+        explanation_of,
+    output:
+        svg=report(
+            "<study>/figures/looks_like-{explanation}.svg",
+            category="Figures",
+            labels={"figure": "prototypes that queries look like, {explanation}"},
+        ),
+        pdf="<study>/figures/looks_like-{explanation}.pdf",
+        png="<study>/figures/looks_like-{explanation}.png",
+    log:
+        "<study>/logs/draw_figure-looks_like-{explanation}.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-looks_like-{explanation}.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_figure"),
+    message:
+        "Figure: prototypes that queries look like, {wildcards.explanation}"
+    shell:
+        "lookalike draw-figure {params.plan} looks_like-{wildcards.explanation}"
+
+
+rule figure_prototypes:
+    input:
+        prototypes_of,
+    output:
+        svg=report(
+            "<study>/figures/prototypes-{explanation}.svg",
+            category="Figures",
+            labels={"figure": "prototypes and their samples, {explanation}"},
+        ),
+        pdf="<study>/figures/prototypes-{explanation}.pdf",
+        png="<study>/figures/prototypes-{explanation}.png",
+    log:
+        "<study>/logs/draw_figure-prototypes-{explanation}.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-prototypes-{explanation}.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_figure"),
+    message:
+        "Figure: prototypes and their samples, {wildcards.explanation}"
+    shell:
+        "lookalike draw-figure {params.plan} prototypes-{wildcards.explanation}"
+
+
+rule figure_between:
+    input:
+        prototypes_of,
+    output:
+        svg=report(
+            "<study>/figures/between-{explanation}.svg",
+            category="Figures",
+            labels={"figure": "between two prototypes, {explanation}"},
+        ),
+        pdf="<study>/figures/between-{explanation}.pdf",
+        png="<study>/figures/between-{explanation}.png",
+    log:
+        "<study>/logs/draw_figure-between-{explanation}.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-between-{explanation}.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_figure"),
+    message:
+        "Figure: between two prototypes, {wildcards.explanation}"
+    shell:
+        "lookalike draw-figure {params.plan} between-{wildcards.explanation}"
 
 
 rule write_report:

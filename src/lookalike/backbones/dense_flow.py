@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lookalike.backbones.base import Backbone
 from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, Encoded, FlowShape
+from lookalike.methods.protoflow.flow.layers import ActNorm
 
 
 class DenseFlowBackbone(Backbone):
@@ -22,6 +23,17 @@ class DenseFlowBackbone(Backbone):
         channels, height, width = image_shape
         self.flow = DenseFlow((channels, height, width), FlowShape(**shape), base=True)  # type: ignore[arg-type]
         self.dim = self.flow.out_shape[0]
+        self.norms = [layer for layer in self.flow.modules() if isinstance(layer, ActNorm)]
+
+    @torch.no_grad()
+    def start_training(self, images: Tensor, made: torch.Generator) -> None:
+        """Set the shifts and scales of a new flow by a batch (B, C, H, W); one that is trained stays as it is."""
+        if all(bool(norm.initialized) for norm in self.norms):
+            return
+        before = self.training
+        self.train()
+        self.encode(images, self.flow.draw_noises(len(images), made))
+        self.train(before)
 
     def own_name(self, name: str) -> str:
         """Without what the authors' parallel training and their classifier put before it."""

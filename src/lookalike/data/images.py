@@ -22,6 +22,8 @@ from lookalike.data.prepared import PreparedData
 from lookalike.data.settings import PhotographSettings
 from lookalike.settings import TrainingSettings
 
+LUMA = (0.299, 0.587, 0.114)  # grey of red, green, blue: ITU-R BT.601, as Pillow's mode L
+
 
 def open_images(
     data: PreparedData,
@@ -79,6 +81,8 @@ class Images(ABC):
         images = self.pixels(rows, made)
         if made is not None:
             images = self._augmented(images, made)
+        if self.data.seen_as != self.data.image_shape:
+            images = recast(images, self.data.seen_as)
         if self.change is not None:
             images = self.change(images.float() / 255, self.ids[rows.cpu()]) * 255
         # `float` copies bytes; what `change` gives is nobody else's
@@ -93,23 +97,50 @@ class Images(ABC):
         return (images * 255 - self._mean) * self._scale
 
     def _augmented(self, images: Tensor, made: torch.Generator) -> Tensor:
-        """Random crop after zero padding and random flip, as one gather: twice as fast as one after the other."""
-        n, channels, height, width = images.shape
-        device, p = images.device, self.training.crop_padding
-        columns, rows = torch.arange(width, device=device), torch.arange(height, device=device)
+        """Random crop after zero padding, and random flip."""
+        n, device, p = len(images), images.device, self.training.crop_padding
+        down = across = torch.zeros(n, dtype=torch.int64, device=device)
+        flipped = torch.zeros(n, dtype=torch.bool, device=device)
         if p:
-            down, across = torch.randint(2 * p + 1, (2, n, 1), generator=made, device=device)
-            images = F.pad(images, (p, p, p, p))
-        else:
-            down = across = torch.zeros(n, 1, dtype=torch.int64, device=device)
+            down, across = torch.randint(2 * p + 1, (2, n), generator=made, device=device)
         if self.training.flip:
-            flipped = torch.rand(n, 1, generator=made, device=device) < 0.5
-            columns = torch.where(flipped, width - 1 - columns, columns)
-        elif not p:
-            return images
-        pixel = (down + rows)[:, :, None] * images.shape[3] + (across + columns)[:, None, :]  # (n, H, W)
-        chosen = pixel.flatten(1)[:, None].expand(-1, channels, -1)
-        return images.flatten(2).gather(2, chosen).unflatten(2, (height, width))
+            flipped = torch.rand(n, generator=made, device=device) < 0.5
+        return crop_and_flip(images, p, down, across, flipped) if p or self.training.flip else images
+
+
+def crop_and_flip(images: Tensor, padding: int, down: Tensor, across: Tensor, flipped: Tensor) -> Tensor:
+    """Images after zero padding cut back to their size, as one gather: twice as fast as one after the other.
+
+    Args:
+        images: (n, C, H, W).
+        padding: pixels on each side.
+        down: (n,) row of the padded image where the cut begins.
+        across: (n,) column where it begins.
+        flipped: (n,) bool: left and right exchanged.
+    """
+    _, channels, height, width = images.shape
+    rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
+    padded = F.pad(images, (padding,) * 4)
+    turned = torch.where(flipped[:, None], width - 1 - columns, columns)  # (n, W)
+    pixel = (down[:, None] + rows)[:, :, None] * padded.shape[3] + (across[:, None] + turned)[:, None, :]  # (n, H, W)
+    chosen = pixel.flatten(1)[:, None].expand(-1, channels, -1)
+    return padded.flatten(2).gather(2, chosen).unflatten(2, (height, width))
+
+
+def recast(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Images of one data set as those of another: grey or coloured, of its size, in whole levels.
+
+    Args:
+        images: (n, C, H, W) uint8.
+        shape: (C', H', W') with 1 or 3 channels.
+    """
+    channels, *size = shape
+    found = images.float()
+    if channels < images.shape[1]:
+        weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
+        found = (found * weights).sum(1, keepdim=True)
+    found = F.interpolate(found, size, mode="bilinear", antialias=True).round()
+    return found.clamp(0, 255).to(torch.uint8).expand(-1, channels, -1, -1)
 
 
 class DeviceImages(Images):

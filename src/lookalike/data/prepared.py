@@ -14,7 +14,7 @@ from PIL import Image
 from lookalike.data.decode import decode
 from lookalike.data.manifest import broken, check_files
 from lookalike.data.resources import image_number, published_clean_ids
-from lookalike.data.settings import DataSettings, Normalization, entry_settings, settings_class
+from lookalike.data.settings import DataSettings, entry_settings, settings_class
 from lookalike.data.subsets import memory_wrap_draw, take_turns
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json
@@ -36,10 +36,10 @@ def open_data(run: RunSpec) -> PreparedData:
 
 
 def open_queries(run: RunSpec, data: PreparedData, name: str) -> PreparedData:
-    """The data set that an evaluation set's images come from: the run's own, or that of an entry with `queries_for`.
+    """The data set that an evaluation set's images come from: the run's own, or that of another entry.
 
-    Images of another entry are normalised as those of the run, and their labels are the run's classes, matched by
-    WordNet id where both sets have them, else by name.
+    Images of another entry are normalised as those of the run. Where it has `queries_for`, their labels are the run's
+    classes, matched by WordNet id where both sets have them, else by name; where it has `outliers_for`, they are -1.
 
     Args:
         run: whose model is asked.
@@ -49,11 +49,14 @@ def open_queries(run: RunSpec, data: PreparedData, name: str) -> PreparedData:
     Raises:
         LookalikeError: the other set has images of another size, or a class that the run's data set lacks.
     """
-    if name not in run.plan.query_sets(run.dataset):
+    outliers = name in run.plan.outlier_sets(run.dataset, run.size)
+    if not outliers and name not in run.plan.query_sets(run.dataset):
         return data
-    settings = entry_settings(run.plan.datasets[name])
-    as_seen = Normalization(mean=tuple(data.mean), std=tuple(data.std))
-    found = PreparedData(run.plan.data_folder(name), settings.model_copy(update={"normalization": as_seen}))
+    found = PreparedData(run.plan.data_folder(name), entry_settings(run.plan.datasets[name]))
+    found.mean, found.std, found.seen_as = data.mean, data.std, data.image_shape
+    if outliers:
+        found.index["label"] = np.full_like(found.index["label"], -1)
+        return found
     if found.image_shape != data.image_shape:
         sizes = [" x ".join(map(str, shape)) for shape in (found.image_shape, data.image_shape)]
         raise LookalikeError(
@@ -96,6 +99,7 @@ class PreparedData:
         self.encoded = "images.npy" not in self.manifest["files"]
         side = getattr(settings, "size", 0)
         self.image_shape: tuple[int, ...] = (3, side, side) if self.encoded else tuple(self.manifest["image_shape"])
+        self.seen_as = self.image_shape  # what models get; differs where they are those of another data set
         self.mean, self.std = self._normalization()
         self.hash = digest([self.manifest["files"], settings.reading()])
         self.index: dict[str, np.ndarray] = {name: self.column(name) for name in COLUMNS}

@@ -47,7 +47,7 @@ class DataSettings(Settings):
 
     PREPARED: ClassVar[tuple[str, ...]] = ()
     EVALUATED: ClassVar[tuple[str, ...]] = ("competing_classes",)
-    PLACES: ClassVar[tuple[str, ...]] = ("sizes", "evaluation_sets", "queries_for")
+    PLACES: ClassVar[tuple[str, ...]] = ("sizes", "evaluation_sets", "queries_for", "outliers_for")
     source: str
     train_on: Literal["train", "trainval"] = Field(
         "train", description="`trainval` adds the source's own validation part to the training images."
@@ -73,16 +73,32 @@ class DataSettings(Settings):
         description="Another entry, whose models classify this one's test images: an evaluation set of this entry's "
         "name. Nothing is trained on it.",
     )
+    outliers_for: str | None = Field(
+        None,
+        description="Another entry, whose models are asked how strange they find this one's test images, resized and "
+        "recoloured to its own. Nothing is trained on it.",
+    )
     competing_classes: Literal["present", "all"] = Field(
         "present",
         description="With `queries_for`: the classes an image may be given, those that occur in the set or all.",
     )
 
     @property
+    def asked_of(self) -> str | None:
+        """The entry whose models see this one's test images; None where models are trained on it."""
+        return self.queries_for or self.outliers_for
+
+    @property
     def prepared(self) -> str:
         """Folder below results/data: the source's name, and a digest where what is on disk is not the default."""
         chosen = self.prepare_options()
         return f"{self.source}-{digest(chosen)[:8]}" if chosen else self.source
+
+    @model_validator(mode="after")
+    def _one_role(self) -> DataSettings:
+        if self.queries_for is not None and self.outliers_for is not None:
+            raise ValueError("images are either queries_for or outliers_for another entry; take one of the two out")
+        return self
 
     def prepare_options(self) -> dict[str, Any]:
         """The settings that change what is on disk, where they are not the default."""

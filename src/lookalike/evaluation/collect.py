@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,19 +13,22 @@ import pyarrow.parquet as pq
 
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.agreement import RANKINGS, TopItems
-from lookalike.evaluation.metrics import BINS, bin_of, real_accuracy, summarise
+from lookalike.evaluation.metrics import BINS, auroc, bin_of, ece, fpr95, real_accuracy, summarise
 from lookalike.files import writing
-from lookalike.plan import Evaluation, Plan
+from lookalike.plan import Evaluation, Plan, is_unchanged
 
 UPSTREAM_BATCH = 256  # queries whose mean the example-quality script of Memory Wrap takes the mean of
+# Column of predictions.parquet -> its sign, so that higher means more like the training images.
+OUTLIER_SCORES = {"confidence": 1, "entropy": -1, "log_density": 1, "typicality": 1}
 KEYS = ["dataset", "size", "model", "mode", "evaluation_set", "seed"]
 
 
 def collect_metrics(plan: Plan) -> None:
-    """Write metrics.csv, class_metrics.csv and reliability.csv below results/<study>/tables/.
+    """Write metrics.csv, class_metrics.csv, reliability.csv and outlier_metrics.csv below results/<study>/tables/.
 
     `metrics.csv` has one row an evaluation, `class_metrics.csv` one a class of it, `reliability.csv` one a
-    confidence bin of it. Fractions, not percent; likelihoods in nats.
+    confidence bin of it, `outlier_metrics.csv` one a score by which a model tells another data set's images from its
+    own. Fractions, not percent; likelihoods in nats.
     """
     whole, classes, bins = [], [], []
     for evaluation in plan.evaluations():
@@ -46,9 +51,38 @@ def collect_metrics(plan: Plan) -> None:
                 }
             )
     folder = plan.folder / "tables"
-    for name, rows in {"metrics": whole, "class_metrics": classes, "reliability": bins}.items():
+    strange = pd.DataFrame(
+        [row for evaluation in plan.outliers() for row in _outlier_metrics(evaluation)],
+        columns=[*KEYS, "score", "auroc", "fpr95", "n_inside", "n_outside"],
+    )
+    tables: dict[str, Any] = {
+        "metrics": whole,
+        "class_metrics": classes,
+        "reliability": bins,
+        "outlier_metrics": strange,
+    }
+    for name, rows in tables.items():
         with writing(folder / f"{name}.csv") as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _outlier_metrics(evaluation: Evaluation) -> list[dict[str, object]]:
+    """One row a score: how well it tells the outliers of an evaluation from the first evaluation set of its run."""
+    own = next(name for name in evaluation.run.plan.evaluation_sets if is_unchanged(name))
+    outside = _mean_of_draws(read_predictions(evaluation))
+    inside = _mean_of_draws(read_predictions(replace(evaluation, split=own)))
+    found: list[dict[str, object]] = []
+    for score, sign in OUTLIER_SCORES.items():
+        if score in outside:
+            here, there = (sign * frame[score].to_numpy() for frame in (inside, outside))
+            row = {"score": score, "auroc": auroc(here, there), "fpr95": fpr95(here, there)}
+            found.append({**evaluation_key(evaluation), **row, "n_inside": len(here), "n_outside": len(there)})
+    return found
+
+
+def _mean_of_draws(frame: pd.DataFrame) -> pd.DataFrame:
+    """Predictions with one row a query."""
+    return frame.groupby("id", as_index=False).mean(numeric_only=True) if "draw" in frame else frame
 
 
 def evaluation_key(evaluation: Evaluation) -> dict[str, object]:
@@ -94,6 +128,8 @@ def _metrics(frame: pd.DataFrame) -> dict[str, float]:
         frame["rank"].to_numpy(),
         frame.brier.to_numpy(),
     )
+    hits = (frame.label == frame.predicted).to_numpy()
+    found["ece_tempered"] = ece(frame.tempered_confidence.to_numpy(), hits)
     if "real_correct" in frame:  # ImageNet only
         correct = [None if value is None or pd.isna(value) else bool(value) for value in frame.real_correct]
         found["real_accuracy"] = real_accuracy(correct)
@@ -102,6 +138,8 @@ def _metrics(frame: pd.DataFrame) -> dict[str, float]:
         found |= _explanation_metrics(frame)
     if "bits_per_dim" in frame:
         found["bits_per_dim"] = float(frame.bits_per_dim.mean())
+        found["reconstruction_error"] = float(frame.reconstruction_error.max())
+        found["changed_pixels"] = int(frame.changed_pixels.sum())
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 BINS = 15
+LOG_TEMPERATURES = (-5.0, 10.0)  # a flow's log-densities lie thousands of nats apart
 ZERO_PROBABILITY = 1e-12  # a probability of exactly 0 counts as this in the likelihood, as in the NW head's code
 
 
@@ -55,6 +56,45 @@ def _calibration_error(confidence: np.ndarray, correct: np.ndarray, which: np.nd
     kept = which >= 0
     gap = np.bincount(which[kept], (confidence.astype(np.float64) - correct)[kept], minlength=bins)
     return float(np.abs(gap).sum() / len(confidence))
+
+
+def fit_temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
+    """The number by which log-probabilities are to be divided so that the truth is most likely.
+
+    Guo et al., ICML 2017 (arXiv 1706.04599), section 4.2.
+
+    Args:
+        log_probs: (M, C).
+        labels: (M,).
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    known = np.where(np.isneginf(log_probs), np.log(ZERO_PROBABILITY), log_probs.astype(np.float64))
+    every = np.arange(len(labels))
+
+    def nll(log_temperature: float) -> float:
+        return float(-log_softmax(known / np.exp(log_temperature), axis=1)[every, labels].mean())
+
+    return float(np.exp(minimize_scalar(nll, bounds=LOG_TEMPERATURES, method="bounded").x))
+
+
+def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Probability that an image of a known class has a higher score than an outlier; ties count half.
+
+    Args:
+        inside: (M,) scores of images of known classes.
+        outside: (N,) of outliers.
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.concatenate([inside, outside]))[: len(inside)].sum()
+    return float((ranks - len(inside) * (len(inside) + 1) / 2) / (len(inside) * len(outside)))
+
+
+def fpr95(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Share of outliers that pass where 95 % of the images of known classes do (Hendrycks and Gimpel, ICLR 2017)."""
+    return float((outside >= np.quantile(inside, 0.05, method="lower")).mean())
 
 
 def real_correct(predicted: np.ndarray, answers: Sequence[Sequence[int]]) -> list[bool | None]:

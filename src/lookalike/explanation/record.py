@@ -76,6 +76,29 @@ class Exemplar:
 
 
 @dataclass(frozen=True)
+class PrototypeMatch:
+    """A prototype, a distribution over images, that a query looks like.
+
+    Attributes:
+        label: its class.
+        component: its number in the class.
+        weight: its share of the decision, 0 to 1: probability of the class times the responsibility.
+        responsibility: its share of the query among the prototypes of its class, 0 to 1.
+        log_density: of query and prototype, nats.
+        picture: (H, W, C) levels 0 to 255: its most typical image.
+        nearest: ids of the training images whose density under it is highest.
+    """
+
+    label: int
+    component: int
+    weight: float
+    responsibility: float
+    log_density: float
+    picture: list[list[list[int]]]
+    nearest: list[int]
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Why a query got its class.
 
@@ -91,6 +114,7 @@ class Explanation:
         completeness_error: share of the logit's change that all heat maps together miss.
         grid: rows and columns of patches; None where none are compared.
         nearest: exemplars that stood in their place before re-ranking, of the class these voted for.
+        prototypes: those it looks most like, the heaviest first.
     """
 
     query: int
@@ -104,6 +128,7 @@ class Explanation:
     completeness_error: float | None = None
     grid: list[int] | None = None
     nearest: list[Exemplar] = field(default_factory=list)
+    prototypes: list[PrototypeMatch] = field(default_factory=list)
 
     @property
     def shown(self) -> list[Exemplar]:
@@ -185,6 +210,17 @@ def write_explanations(path: Path, records: list[Explanation]) -> None:
             ("correlation", pa.list_(pa.list_(pa.float32()))),
         ]
     )
+    prototype = pa.struct(
+        [
+            ("label", pa.int64()),
+            ("component", pa.int64()),
+            ("weight", pa.float64()),
+            ("responsibility", pa.float64()),
+            ("log_density", pa.float64()),
+            ("picture", pa.list_(pa.list_(pa.list_(pa.uint8())))),
+            ("nearest", pa.list_(pa.int64())),
+        ]
+    )
     schema = pa.schema(
         [
             ("query", pa.int64()),
@@ -198,6 +234,7 @@ def write_explanations(path: Path, records: list[Explanation]) -> None:
             ("completeness_error", pa.float64()),
             ("grid", pa.list_(pa.int64())),
             ("nearest", pa.list_(exemplar)),
+            ("prototypes", pa.list_(prototype)),
         ]
     )
     with writing(path) as temporary:
@@ -217,5 +254,5 @@ def read_explanations(path: Path) -> list[Explanation]:
         rows = pq.ParquetFile(path).read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise LookalikeError(f"{path} cannot be read ({error}); delete it and run again.") from None
-    lists = ("exemplars", "nearest")
-    return [Explanation(**{**row, **{name: [Exemplar(**e) for e in row[name]] for name in lists}}) for row in rows]
+    lists: dict[str, type] = {"exemplars": Exemplar, "nearest": Exemplar, "prototypes": PrototypeMatch}
+    return [Explanation(**{**row, **{n: [kind(**e) for e in row[n]] for n, kind in lists.items()}}) for row in rows]

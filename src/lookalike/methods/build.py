@@ -23,7 +23,9 @@ def build_classifier(run: RunSpec, data: PreparedData) -> Classifier:
     """The run's classifier with random weights, drawn from the run's own seed; a frozen backbone has its source's."""
     method = load_method(run.settings["method"])
     settings = method.Settings.model_validate(run.settings)
-    owner = run.source or run
+    owner = run
+    while owner.source is not None:
+        owner = owner.source
     backbone = BackboneSettings.model_validate(owner.settings["backbone"])
     with torch.random.fork_rng():
         torch.manual_seed(run.seed_for("weights"))

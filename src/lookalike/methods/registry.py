@@ -17,6 +17,7 @@ METHODS = {
     "emd_corr": "lookalike.methods.emd_corr.classifier",
     "chm_corr": "lookalike.methods.chm_corr.classifier",
     "linear_probe": "lookalike.methods.linear_probe",
+    "dense_flow": "lookalike.methods.dense_flow",
     "protoflow": "lookalike.methods.protoflow.classifier",
     "protonet": "lookalike.methods.protonet",
     "matching": "lookalike.methods.matching",

@@ -11,11 +11,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from safetensors.numpy import load_file
 from scipy import stats
 
 from lookalike.data.prepared import PreparedData, open_data
 from lookalike.explanation.drawing import draw_heat_maps, draw_influence, draw_memory, draw_weights
 from lookalike.explanation.patch_drawing import draw_correspondences, draw_flow
+from lookalike.explanation.prototype_drawing import draw_between, draw_looks_like, draw_prototypes
 from lookalike.explanation.record import Explanation, read_explanations
 from lookalike.plan import Plan
 from lookalike.reporting.names import shown_explanations
@@ -141,7 +143,7 @@ def figure_learning_curves(plan: Plan) -> Figure:
     for row, cell in zip(axes, cells.itertuples(index=False), strict=True):
         part = frame.merge(pd.DataFrame([cell])).reset_index(drop=True)
         for axis, metric, label in zip(
-            row, ("loss", "accuracy"), ("training loss (nats)", "training accuracy (%)"), strict=True
+            row, ("loss", "accuracy"), ("training loss", "training accuracy (%)"), strict=True
         ):
             sns.lineplot(
                 part,
@@ -191,12 +193,15 @@ def figure_size(plan: Plan) -> Figure:
 
 def _in_first_mode(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Rows of each model's first mode."""
-    return frame[frame["mode"] == frame.model.map({name: s["modes"][0] for name, s in plan.models.items()})]
+    first = {name: settings["modes"][0] for name, settings in plan.models.items() if settings["modes"]}
+    return frame[frame["mode"] == frame.model.map(first)]
 
 
 def _network(plan: Plan, model: str) -> str:
     """The name of a model's backbone, its own or the one it takes over."""
-    settings = plan.models[plan.models[model].get("backbone_from") or model]
+    settings = plan.models[model]
+    while settings.get("backbone_from"):
+        settings = plan.models[settings["backbone_from"]]
     name: str = settings["backbone"]["name"]
     return name
 
@@ -236,6 +241,14 @@ DRAWINGS: dict[str, Callable[[list[Explanation], PreparedData], Figure]] = {
     "heat_maps": draw_heat_maps,
     "correspondences": draw_correspondences,
     "flow": draw_flow,
+    "looks_like": draw_looks_like,
+}
+
+
+# Of what `show_prototypes` found.
+SHEETS: dict[str, Callable[[dict[str, np.ndarray], PreparedData], Figure]] = {
+    "prototypes": draw_prototypes,
+    "between": draw_between,
 }
 
 
@@ -244,7 +257,7 @@ def draw_figure(plan: Plan, name: str) -> None:
 
     Args:
         plan: the study.
-        name: of `FIGURES`, or a kind of `DRAWINGS` and an explanation: `weights-digits-nw-all-full-test`.
+        name: of `FIGURES`, or a kind of `DRAWINGS` or `SHEETS` and an explanation: `weights-digits-nw-all-full-test`.
     """
     set_style()
     kind, _, rest = name.partition("-")
@@ -252,6 +265,9 @@ def draw_figure(plan: Plan, name: str) -> None:
         figure = FIGURES[kind](plan)
     else:
         found = shown_explanations(plan)[rest]
-        records = read_explanations(found.run.explanations(found.mode, found.split))
-        figure = DRAWINGS[kind](records, open_data(found.run))
+        data = open_data(found.run)
+        if kind in SHEETS:
+            figure = SHEETS[kind](load_file(found.run.prototypes(found.split)), data)
+        else:
+            figure = DRAWINGS[kind](read_explanations(found.run.explanations(found.mode, found.split)), data)
     save_figure(figure, plan.folder / "figures" / name)

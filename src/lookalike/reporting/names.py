@@ -11,6 +11,7 @@ FIGURE_FORMATS = ("svg", "pdf", "png")
 TABLE_NAMES = ("accuracy", "calibration", "per_class", "comparison")
 METHODS_WITH_INFLUENCE = ("nw",)
 METHODS_WITH_PATCHES = ("emd_corr", "chm_corr")
+METHODS_WITH_PROTOTYPES = ("protoflow",)
 METHODS_WITH_MEMORY = ("memory_wrap", "baseline_memory")
 
 
@@ -20,10 +21,12 @@ def table_names(plan: Plan) -> list[str]:
     scored = any(True for _ in plan.counterfactuals())
     return [
         *TABLE_NAMES,
+        *["outliers"] * any(True for _ in plan.outliers()),
         *["size"] * _by_size(plan),
         *["explanations", "non_representativeness"] * with_memory,
         *["counterfactuals"] * scored,
         *["correspondences"] * any(True for _ in plan.correspondences()),
+        *["prototypes"] * any(True for _ in plan.prototypes()),
     ]
 
 
@@ -53,17 +56,20 @@ def figure_names(plan: Plan) -> list[str]:
     with_memory = [name for name, method in methods.items() if method in METHODS_WITH_MEMORY]
     with_heat_maps = [name for name in with_memory if shown[name].run.settings["inference"]["heat_maps"]]
     with_patches = [name for name, method in methods.items() if method in METHODS_WITH_PATCHES]
+    with_prototypes = [name for name, method in methods.items() if method in METHODS_WITH_PROTOTYPES]
+    in_pictures = {*with_memory, *with_patches, *with_prototypes}  # by figures of their own
     trained = any(run.trained for run in plan.runs())
     return [
         "accuracy",
         "reliability",
         *["learning_curves"] * trained,
         *["size"] * _by_size(plan),
-        *(f"weights-{name}" for name in shown if name not in with_memory and name not in with_patches),
+        *(f"weights-{name}" for name in shown if name not in in_pictures),
         *(f"influence-{name}" for name, method in methods.items() if method in METHODS_WITH_INFLUENCE),
         *(f"memory-{name}" for name in with_memory),
         *(f"heat_maps-{name}" for name in with_heat_maps),
         *(f"{kind}-{name}" for kind in ("correspondences", "flow") for name in with_patches),
+        *(f"{kind}-{name}" for kind in ("looks_like", "prototypes", "between") for name in with_prototypes),
     ]
 
 

@@ -26,6 +26,17 @@ CAPTIONS = {
         "The best exemplar: how each patch of one image correlates with the other image, and the query put together "
         "from the exemplar's patches, the darker the less a pair counts."
     ),
+    "looks_like": (
+        "The prototypes that a query looks most like, as the inverse of their means: probability, and share of the "
+        "query among the prototypes of that class; beside each the training images of highest density under it. Blue "
+        "frame: the query's true class; orange: another."
+    ),
+    "prototypes": (
+        "Each prototype as the inverse of its mean, with its share of its class's training images; one sample of it, "
+        "its deviations and those of the halves that the flow drops times 0.5, 0.75 and 1; and the training images of "
+        "highest density under it."
+    ),
+    "between": "Inverses of points on the straight way between the means of two classes' most used prototypes.",
     "weights": "Most probable classes and heaviest training images. Blue: the query's true class; orange: another.",
     "influence": "Training images whose removal would raise (helpful) or lower (harmful) the loss of the query most.",
 }

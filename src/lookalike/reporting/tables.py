@@ -17,6 +17,7 @@ from lookalike.reporting.memory_tables import (
     table_non_representativeness,
 )
 from lookalike.reporting.patch_tables import table_correspondences
+from lookalike.reporting.prototype_tables import table_prototypes
 from lookalike.reporting.summaries import (
     GROUP,
     heading_columns,
@@ -48,15 +49,24 @@ def table_calibration(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Calibration and likelihood of every model and mode."""
     metrics = {
         "ece": ("ECE (%)", 100, 2),
+        "ece_tempered": ("ECE, tempered (%)", 100, 2),
         "adaptive_ece": ("Adaptive ECE (%)", 100, 2),
         "nll": ("NLL (nats)", 1, 4),
         "brier": ("Brier score", 1, 4),
     }
-    numbers = over_seeds(read_metrics(plan), list(metrics), GROUP)
+    frame = read_metrics(plan)
+    if "bits_per_dim" in frame:  # of methods that model the images themselves
+        metrics["bits_per_dim"] = ("Bits/dim", 1, 3)
+    numbers = over_seeds(frame, list(metrics), GROUP)
     shown = heading_columns(numbers)
     for metric, (heading, scale, digits) in metrics.items():
         shown[heading] = [interval(row, metric, scale, digits) for _, row in numbers.iterrows()]
-    return numbers, shown, f"Calibration and likelihood: mean over seeds and 95 % t interval. Study {plan.study}."
+    caption = (
+        "Calibration and likelihood: mean over seeds and 95 % t interval. Tempered: the logarithms of probabilities "
+        "divided by a number fitted on one half of the queries and used on the other, both ways round. "
+        f"Study {plan.study}."
+    )
+    return numbers, shown, caption
 
 
 def table_per_class(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
@@ -124,6 +134,21 @@ def table_comparison(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     return numbers, shown, caption
 
 
+def table_outliers(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """How well each score of each model tells images of another data set from its own."""
+    numbers = over_seeds(read_metrics(plan, "outlier_metrics"), ["auroc", "fpr95"], [*GROUP, "score"])
+    shown = heading_columns(numbers)
+    shown["Score"] = numbers["score"].str.replace("_", " ")
+    for metric, heading in (("auroc", "AUROC (%)"), ("fpr95", "FPR95 (%)")):
+        shown[heading] = [interval(row, metric, 100, 2) for _, row in numbers.iterrows()]
+    caption = (
+        "Telling images of another data set from the test images of its own, each model in its first mode: area under "
+        "the ROC curve (50 % is chance), and outliers that pass where 95 % of the test images do; mean over seeds and "
+        f"95 % t interval. Study {plan.study}."
+    )
+    return numbers, shown, caption
+
+
 def table_size(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Accuracy of every model and mode by number of training images; the best of a column in bold."""
     numbers = over_seeds(of_several_sizes(read_metrics(plan)), ["accuracy"], GROUP)
@@ -153,11 +178,13 @@ TABLES: dict[str, Callable[[Plan], tuple[pd.DataFrame, pd.DataFrame, str]]] = {
     "calibration": table_calibration,
     "per_class": table_per_class,
     "comparison": table_comparison,
+    "outliers": table_outliers,
     "size": table_size,
     "explanations": table_explanations,
     "non_representativeness": table_non_representativeness,
     "counterfactuals": table_counterfactuals,
     "correspondences": table_correspondences,
+    "prototypes": table_prototypes,
 }
 
 

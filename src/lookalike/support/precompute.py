@@ -77,9 +77,10 @@ def embed_queries(run: RunSpec, name: str) -> None:
     else:
         images = open_images(asked, asked.rows("test"), device)
     queries = embed(classifier, images)
-    if asked is not data and asked.settings.competing_classes == "present":
+    if asked.settings.queries_for and asked.settings.competing_classes == "present":
         queries = replace(queries, competing=queries.labels.unique())
-    compared = classifier.compare(queries, Looks(images.take, framed_points(asked, images.rows)))
+    points = framed_points(asked, images.rows) if asked.seen_as == asked.image_shape else None
+    compared = classifier.compare(queries, Looks(images.take, points))
     save_tensors(run.queries(name), compared.tensors(), _origin_of_queries(run, data, asked))
 
 

@@ -7,21 +7,46 @@ A query looks like the prototypes whose density at its latents is highest; a pro
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from lookalike.backbones.base import Backbone
 from lookalike.backbones.dense_flow import DenseFlowBackbone
+from lookalike.data.images import crop_and_flip
 from lookalike.determinism import generator
 from lookalike.errors import LookalikeError
-from lookalike.methods.base import Batch, Classifier, Embedded, Pool, Prediction, TrainedSettings
-from lookalike.methods.protoflow.losses import bits_per_dim, cross_entropy, diversity_loss, label_log_prob, ramp_up
-from lookalike.methods.protoflow.prototypes import Kind, Likelihood, Prototypes, class_log_prob
-from lookalike.methods.protoflow.start import lloyd
+from lookalike.explanation.record import Explanation
+from lookalike.methods.base import Batch, Classifier, Embedded, Looks, Pool, Prediction, TrainedSettings
+from lookalike.methods.protoflow.interpret import explain_queries
+from lookalike.methods.protoflow.losses import (
+    bits_per_dim,
+    cluster_loss,
+    cross_entropy,
+    diversity_loss,
+    label_log_prob,
+    prototype_loss,
+    ramp_up,
+)
+from lookalike.methods.protoflow.prototypes import (
+    Kind,
+    Likelihood,
+    Prototypes,
+    class_log_prob,
+    drop_components,
+    responsibilities,
+)
+from lookalike.methods.protoflow.start import start_prototypes
+from lookalike.settings import BackboneSettings
 from lookalike.settings import Settings as BaseSettings
+
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+IMAGES_AT_ONCE = 256
+NEAREST = 5  # training images kept of each prototype
 
 
 class PrototypeSettings(BaseSettings):
@@ -30,8 +55,11 @@ class PrototypeSettings(BaseSettings):
     components: Annotated[int, Field(ge=1)] = Field(10, description="Prototypes of a class.")
     kind: Kind = Field("diagonal", description="Which variances are free.")
     likelihood: Likelihood = Field("total", description="All prototypes of a class together, or the best one.")
-    start: Literal["kmeans", "random"] = Field("kmeans", description="Where the means start.")
+    start: Literal["kmeans", "em", "random"] = Field(
+        "kmeans", description="Means from clusters of the training latents; `em` sets variances and weights too."
+    )
     lr_factor: Annotated[float, Field(gt=0)] = Field(10, description="Their learning rate over that of the flow.")
+    dropout: Dropout = Field(0, description="Share of prototypes left out at a training step.")
 
 
 class LossSettings(BaseSettings):
@@ -41,12 +69,23 @@ class LossSettings(BaseSettings):
         None, description="Epochs over which the bits a dimension of the class predicted from another view rise to 1."
     )
     diversity: bool = Field(False, description="Push the prototypes of a class apart.")
+    cluster: bool = Field(False, description="Pull each prototype to the nearest latents of its class.")
+    base: bool = Field(False, description="Bits a dimension under a density that all classes share.")
+    base_prototypes: bool = Field(False, description="Those of the prototypes themselves; needs `base`.")
+
+    @model_validator(mode="after")
+    def _base_is_there(self) -> LossSettings:
+        if self.base_prototypes and not self.base:
+            raise ValueError("base_prototypes needs base: true, which trains the density it uses")
+        return self
 
 
 class Inference(BaseSettings):
     """Settings of the posterior."""
 
     samples: Annotated[int, Field(ge=1)] = Field(1, description="Draws of the flow's noises an image.")
+    views: bool = Field(False, description="Each further draw sees the image moved as training moves it.")
+    compat: bool = Field(False, description="Average log-densities over draws, as the original does, not densities.")
     temperature: Annotated[float, Field(gt=0)] = Field(1, description="Log-densities are divided by it.")
 
 
@@ -55,17 +94,34 @@ class Settings(TrainedSettings):
 
     method: Literal["protoflow"]
     pixels: Literal["levels"] = "levels"
+    backbone_from: str | None = Field(None, description="A `dense_flow` model whose run of the same seed starts it.")
     modes: Annotated[tuple[Literal["posterior"], ...], Field(min_length=1)] = ("posterior",)
-    explain: tuple[()] = ()
+    explain: tuple[Literal["posterior"], ...] = ("posterior",)
+    backbone: BackboneSettings | None = Field(  # type: ignore[assignment]
+        None, description="The flow, where no other model starts it."
+    )
+    trains: Literal["all", "flow", "prototypes", "means"] = Field(
+        "all", description="`prototypes` leaves the flow as it is, `means` trains it and the prototypes' means."
+    )
+    latent_dropout: Dropout = Field(0, description="Share of latents set to 0 at a training step.")
     prototypes: PrototypeSettings = PrototypeSettings()
     losses: LossSettings = LossSettings()
     inference: Inference = Inference()
+
+    @model_validator(mode="after")
+    def _one_flow(self) -> Settings:
+        if (self.backbone is None) == (self.backbone_from is None):
+            raise ValueError("give either backbone: {name: dense_flow_small} or backbone_from: MODEL")
+        return self
 
 
 class Model(Classifier):
     """Flow and mixtures."""
 
     backbone: DenseFlowBackbone
+    typical: Tensor  # () mean log-density of the training images, nats
+    nearest: Tensor  # (C, K, N) ids of the training images whose latents have the highest density under each prototype
+    usage: Tensor  # (C, K) mean responsibility over the training images of the class
 
     def __init__(self, settings: Settings, backbone: Backbone, n_classes: int) -> None:
         super().__init__(settings, backbone, n_classes)
@@ -74,17 +130,27 @@ class Model(Classifier):
         self.settings = settings
         wanted = settings.prototypes
         self.prototypes = Prototypes(n_classes, wanted.components, backbone.flow.out_shape, wanted.kind)
+        self.backbone.requires_grad_(settings.trains != "prototypes")
+        assert backbone.flow.base_dist is not None
+        backbone.flow.base_dist.requires_grad_(settings.losses.base)
+        self.prototypes.requires_grad_(settings.trains in ("all", "prototypes"))
+        self.prototypes.mean.requires_grad_(settings.trains != "flow")
+
+    def train(self, mode: bool = True) -> Model:
+        """A flow that is not trained stays in evaluation: its running statistics are not to move."""
+        super().train(mode)
+        if self.settings.trains == "prototypes":
+            self.backbone.eval()
+        return self
 
     def parameter_groups(self) -> list[dict[str, object]]:
         """The flow at the training's rate, the prototypes at theirs and without decay."""
-        return [
-            {"params": list(self.backbone.parameters())},
-            {
-                "params": list(self.prototypes.parameters()),
-                "lr_factor": self.settings.prototypes.lr_factor,
-                "weight_decay": 0.0,
-            },
-        ]
+        flow, prototypes = (
+            [one for one in part.parameters() if one.requires_grad] for part in (self.backbone, self.prototypes)
+        )
+        of_prototypes = {"lr_factor": self.settings.prototypes.lr_factor, "weight_decay": 0.0}
+        groups: list[dict[str, object]] = [{"params": flow}, {"params": prototypes, **of_prototypes}]
+        return [group for group in groups if group["params"]]
 
     @torch.no_grad()
     def start_training(self, pool: Pool, made: torch.Generator, batch_size: int) -> None:
@@ -92,55 +158,57 @@ class Model(Classifier):
         rows = torch.randperm(len(pool.labels), generator=made, device=made.device)
         first = pool.take(rows[:batch_size])
         self.train()
-        self.backbone.encode(first, self._noises(len(first), made))
+        self.backbone.start_training(first, made)
         if self.settings.prototypes.start == "random":
             return
         self.eval()
-        maps = (self.backbone.feature_map(pool.take(some)) for some in rows.split(256))
+        maps = (self.backbone.feature_map(pool.take(some)) for some in rows.split(IMAGES_AT_ONCE))
         latents = torch.cat([one.flatten(1).cpu() for one in maps])
-        labels = pool.labels[rows].cpu()
         on_cpu = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=made, device=made.device)))
-        count = self.settings.prototypes.components
-        for label in range(self.n_classes):
-            own = latents[labels == label]
-            if len(own) < count:
-                raise LookalikeError(
-                    f"class {label} has {len(own)} training images, fewer than prototypes.components ({count})."
-                )
-            begin = own[torch.randperm(len(own), generator=on_cpu)[:count]]
-            centres, _ = lloyd(own, begin, on_cpu)
-            if self.prototypes.kind == "per_channel":
-                centres = centres.view(count, self.prototypes.latent[0], -1).mean(2)
-            self.prototypes.mean[label] = centres.to(self.prototypes.mean)
-
-    def _noises(self, count: int, made: torch.Generator) -> list[Tensor]:
-        return self.backbone.flow.draw_noises(count, made)
+        fit = self.settings.prototypes.start == "em"
+        start_prototypes(self.prototypes, latents, pool.labels[rows].cpu(), on_cpu, fit)
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy, class-conditional bits a dimension, and what the study adds; and (B, C) log-densities."""
-        flow, wanted = self.backbone.flow, self.settings.losses
-        encoded = self.backbone.encode(batch.images, self._noises(len(batch.images), batch.generators["noise"]))
-        log_probs = self.prototypes(encoded.z, self.settings.prototypes.likelihood)
+        flow, wanted, noise = self.backbone.flow, self.settings.losses, batch.generators["noise"]
+        encoded = self.backbone.encode(batch.images, flow.draw_noises(len(batch.images), noise))
+        weighted = self.prototypes.weighted(F.dropout(encoded.z, self.settings.latent_dropout))
+        if self.settings.prototypes.dropout:
+            uniform = torch.rand(weighted.shape, generator=noise, device=noise.device)
+            weighted = drop_components(weighted, self.settings.prototypes.dropout, uniform.to(weighted))
+        log_probs = class_log_prob(weighted, self.settings.prototypes.likelihood)
         loss = cross_entropy(log_probs, batch.labels)
         loss = loss + bits_per_dim(encoded.ldj, label_log_prob(log_probs, batch.labels), flow.dims)
         if wanted.consistency is not None:
-            with torch.no_grad():
-                self.eval()
-                again = batch.pool.take(batch.rows, batch.generators["view"])
-                other = self.backbone.encode(again, self._noises(len(again), batch.generators["noise"]))
-                guess = self.prototypes(other.z, self.settings.prototypes.likelihood).argmax(1)
-                self.train()
-            own = bits_per_dim(encoded.ldj, label_log_prob(log_probs, guess), flow.dims)
+            own = bits_per_dim(encoded.ldj, label_log_prob(log_probs, self._other_view(batch)), flow.dims)
             loss = loss + ramp_up(batch.epoch, 0, wanted.consistency) * own
         if wanted.diversity:
             loss = loss + diversity_loss(self.prototypes.means(), self.prototypes.log_vars())
+        if wanted.cluster:
+            loss = loss + cluster_loss(encoded.z.flatten(1), batch.labels, self.prototypes.means())
+        if wanted.base:
+            loss = loss + bits_per_dim(encoded.ldj, flow.log_base(encoded.z), flow.dims)
+        if wanted.base_prototypes:
+            means = self.prototypes.means().unflatten(2, flow.out_shape).flatten(0, 1)
+            loss = loss + prototype_loss(flow.log_base(means), flow.dims)
         return loss, log_probs
+
+    @torch.no_grad()
+    def _other_view(self, batch: Batch) -> Tensor:
+        """(B,) classes predicted from another view of the images, in evaluation."""
+        self.eval()
+        images = batch.pool.take(batch.rows, batch.generators["view"])
+        encoded = self.backbone.encode(images, self.backbone.flow.draw_noises(len(images), batch.generators["noise"]))
+        guess = self.prototypes(encoded.z, self.settings.prototypes.likelihood).argmax(1)
+        self.train()
+        return guess
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, S (D + 1)) latents and log-determinants of each draw of the noises, which an image's pixels decide."""
         parts = []
         for sample in range(self.settings.inference.samples):
-            encoded = self.backbone.encode(images, self._noises_of(images, sample))
+            seen = self._moved(images, sample) if sample and self.settings.inference.views else images
+            encoded = self.backbone.encode(seen, self._noises_of(images, sample))
             parts += [encoded.z.flatten(1), encoded.ldj[:, None].to(encoded.z)]
         return torch.cat(parts, 1)
 
@@ -152,6 +220,14 @@ class Model(Classifier):
         drawn = torch.stack([torch.randn(sum(sizes), generator=generator(seed)) for seed in seeds]).to(images)
         return [part.view(-1, *shape) for part, shape in zip(drawn.split(sizes, 1), shapes, strict=True)]
 
+    def _moved(self, images: Tensor, sample: int) -> Tensor:
+        """The images as training may show them; which way depends on the image alone."""
+        training = self.settings.training
+        seeds = torch.tensor(content_seeds(images, sample), device=images.device)
+        across, down = (seeds >> place & 0xFFFF for place in (0, 16))
+        most, side = 2 * training.crop_padding + 1, seeds >> 32 & 1
+        return crop_and_flip(images, training.crop_padding, down % most, across % most, (side == 1) & training.flip)
+
     def draws(self, queries: Embedded) -> tuple[Tensor, Tensor]:
         """Log-densities of the components (S, B, C, K) and log-determinants (S, B) of embedded queries."""
         features = queries.features.unflatten(1, (self.settings.inference.samples, -1)).transpose(0, 1)
@@ -159,19 +235,89 @@ class Model(Classifier):
         weighted = torch.stack([self.prototypes.weighted(one) for one in latents])
         return weighted, ldj
 
+    def joint(self, queries: Embedded) -> Tensor:
+        """(B, C, K) log-density of queries and a prototype of a class, nats: the mean over draws."""
+        weighted, ldj = self.draws(queries)
+        return self._mean_of_draws(weighted + ldj[..., None, None])
+
+    def _mean_of_draws(self, log_densities: Tensor) -> Tensor:
+        if self.settings.inference.compat:
+            return log_densities.mean(0)
+        return log_densities.logsumexp(0) - math.log(len(log_densities))
+
+    def log_probs(self, queries: Embedded) -> Tensor:
+        """(B, C) log p(x, z | class) of the likelihood that the study chose, nats."""
+        weighted, ldj = self.draws(queries)
+        return self._mean_of_draws(class_log_prob(weighted, self.settings.prototypes.likelihood) + ldj[..., None])
+
     def predict(self, queries: Embedded, mode: str) -> Prediction:
         """Posterior; over several draws the mean of densities, not of their logarithms."""
+        return Prediction((self.log_probs(queries) / self.settings.inference.temperature).log_softmax(1).float())
+
+    def log_density(self, queries: Embedded) -> Tensor:
+        """(B,) log-density of queries, classes equally likely, nats."""
         weighted, ldj = self.draws(queries)
-        log_probs = class_log_prob(weighted, self.settings.prototypes.likelihood)
-        joint = (log_probs + ldj[..., None]).logsumexp(0) - math.log(len(ldj))
-        return Prediction((joint / self.settings.inference.temperature).log_softmax(1).float())
+        densities = class_log_prob(weighted, "total").logsumexp(2) - math.log(self.n_classes) + ldj
+        return self._mean_of_draws(densities)
 
     def measures(self, queries: Embedded, mode: str) -> dict[str, Tensor]:
-        """Log-density of each query, nats, classes equally likely, and bits a dimension."""
-        weighted, ldj = self.draws(queries)
-        log_probs = class_log_prob(weighted, "total").logsumexp(2) - math.log(self.n_classes)
-        density = (log_probs + ldj).logsumexp(0) - math.log(len(ldj))
-        return {"log_density": density, "bits_per_dim": -density / (math.log(2) * self.backbone.flow.dims)}
+        """Per query, (B,) each.
+
+        `log_density` in nats and `bits_per_dim`, a bound; `typicality`: minus the distance of the log-density from
+        the training images' mean, in nats (Nalisnick et al., arXiv 1906.02994); `reconstruction_error`: largest
+        difference of a pixel, 0 to 1, after the way there and back; `changed_pixels`: how many differ once rounded.
+        """
+        density = self.log_density(queries)
+        bits = -density / (math.log(2) * self.backbone.flow.dims)
+        return {"log_density": density, "bits_per_dim": bits, "typicality": -(density - self.typical).abs()} | {
+            name: queries.compared[name] for name in ("reconstruction_error", "changed_pixels")
+        }
+
+    @torch.no_grad()
+    def compare(self, queries: Embedded, images: Looks) -> Embedded:
+        """Queries with how exactly the flow gives them back."""
+        flow, errors, changed = self.backbone.flow, [], []
+        for rows in torch.arange(len(queries)).split(IMAGES_AT_ONCE):
+            some = images.take(rows)
+            encoded = self.backbone.encode(some, self._noises_of(some, 0))
+            back = flow.decode(encoded.z, encoded.dropped)
+            errors.append((back - encoded.start).abs().flatten(1).amax(1).cpu())
+            changed.append((flow.to_pixels(back) != some.round()).flatten(1).sum(1).cpu())
+        return replace(
+            queries, compared={"reconstruction_error": torch.cat(errors), "changed_pixels": torch.cat(changed)}
+        )
+
+    @torch.no_grad()
+    def build_support(self, support: Embedded, seed: int) -> None:
+        """Which training images each prototype is nearest to, how much it is used, and how likely they are."""
+        count, shape = min(NEAREST, len(support)), self.prototypes.logits.shape
+        best, nearest = torch.full((*shape, 0), -torch.inf), torch.zeros(*shape, 0, dtype=torch.int64)
+        self.usage, densities = torch.zeros(shape), []
+        for rows in torch.arange(len(support)).split(IMAGES_AT_ONCE):
+            some = support.rows(rows)
+            own = responsibilities(self.joint(some)[torch.arange(len(some)), some.labels])  # (n, K)
+            self.usage.index_add_(0, some.labels, own)
+            # Of latents alone: the density of images is highest for the plainest ones, whatever the prototype.
+            near = self.draws(some)[0].mean(0)  # (n, C, K)
+            best, places = torch.cat([best, near.permute(1, 2, 0)], 2).topk(
+                min(count, best.shape[2] + len(some)), 2, sorted=True
+            )
+            nearest = torch.cat([nearest, some.ids.expand(*shape, -1)], 2).gather(2, places)
+            densities.append(self.log_density(some))
+        self.nearest, self.typical = nearest, torch.cat(densities).double().mean()
+        self.usage /= support.labels.bincount(minlength=self.n_classes).clamp_min(1)[:, None]
+
+    def support_tensors(self) -> dict[str, Tensor]:
+        """What `build_support` found."""
+        return {"typical": self.typical, "nearest": self.nearest, "usage": self.usage}
+
+    def load_support(self, tensors: dict[str, Tensor]) -> None:
+        """Take it back."""
+        self.typical, self.nearest, self.usage = (tensors[name] for name in ("typical", "nearest", "usage"))
+
+    def explain(self, queries: Embedded, mode: str) -> list[Explanation]:
+        """The prototypes that a query looks like, as pictures, with the training images nearest to each."""
+        return explain_queries(self, queries, mode)
 
 
 def content_seeds(images: Tensor, sample: int) -> list[int]:

@@ -8,22 +8,57 @@ original's density uses the root of its parameter v, its sampler v itself: `from
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lookalike.errors import LookalikeError
+from lookalike.methods.protoflow.kept import Kept
 
 Kind = Literal["diagonal", "isotropic", "per_channel"]
 Likelihood = Literal["total", "max"]
 LOG_2PI = math.log(2 * math.pi)
 
 
-def component_log_prob(z: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:
-    """Log-density of latents under each component, as two products of matrices.
+@dataclass(frozen=True)
+class Expanded:
+    """The squares of the densities, expanded around the mean of the prototypes.
 
-    The squares are expanded around the mean of the prototypes: float32 keeps few digits of differences of large sums.
+    float32 keeps few digits of differences of large sums; around the mean, sums are small.
+
+    Attributes:
+        centre: (D,).
+        quadratic, linear: (C K, D) factors of the squares of latents and of latents.
+        constant: (C, K) what does not depend on latents.
+    """
+
+    centre: Tensor
+    quadratic: Tensor
+    linear: Tensor
+    constant: Tensor
+
+    @classmethod
+    def of(cls, means: Tensor, log_vars: Tensor) -> Expanded:
+        """Of means and log sigma^2, (C, K, D) each."""
+        centre = means.detach().mean((0, 1))
+        precision = (-log_vars).exp()
+        linear = (means - centre) * precision
+        constant = ((means - centre) * linear).sum(2) + log_vars.sum(2) + means.shape[2] * LOG_2PI
+        return cls(centre, (-0.5 * precision).flatten(0, 1), linear.flatten(0, 1), -0.5 * constant)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """(B, C, K) log-densities of latents (B, D), nats: two products of matrices."""
+        z = z - self.centre
+        linear = z @ self.linear.T
+        squares = z.square() if torch.is_grad_enabled() else z.square_()  # new pages cost as much as the product
+        found = torch.addmm(linear, squares, self.quadratic.T)
+        return found.view(-1, *self.constant.shape) + self.constant
+
+
+def component_log_prob(z: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:
+    """Log-density of latents under each component.
 
     Args:
         z: (B, D).
@@ -33,14 +68,7 @@ def component_log_prob(z: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:
     Returns:
         (B, C, K) nats.
     """
-    centre = means.detach().mean((0, 1))
-    z, means = z - centre, (means - centre).flatten(0, 1)  # (C K, D)
-    precision = (-log_vars).exp().flatten(0, 1)
-    scaled = means * precision
-    # One sum of each component: what does not depend on z.
-    constant = (means * scaled).sum(1) + log_vars.flatten(0, 1).sum(1) + z.shape[1] * LOG_2PI
-    quadratic = z.square() @ precision.T - 2 * z @ scaled.T
-    return (-0.5 * (quadratic + constant)).view(-1, *log_vars.shape[:2])
+    return Expanded.of(means, log_vars).log_prob(z)
 
 
 class Prototypes(nn.Module):
@@ -62,6 +90,7 @@ class Prototypes(nn.Module):
         self.mean = nn.Parameter(torch.randn(classes, components, channels if kind == "per_channel" else dims))
         self.log_var = nn.Parameter(torch.zeros(classes, components, free))
         self.logits = nn.Parameter(torch.zeros(classes, components))
+        self._kept = Kept()
 
     def means(self) -> Tensor:
         """(C, K, D)."""
@@ -78,9 +107,19 @@ class Prototypes(nn.Module):
             return values.repeat_interleave(height * width, 2)
         return values.expand(-1, -1, channels * height * width)
 
+    def gathered(self, values: Tensor, parameter: Tensor) -> Tensor:
+        """(K, D) as the free numbers of a parameter (C, K, free): means over those that share one."""
+        if parameter.shape[2] == values.shape[1]:
+            return values
+        return values.view(len(values), parameter.shape[2], -1).mean(2)
+
     def weighted(self, z: Tensor) -> Tensor:
         """(B, C, K) log of weight times density of latents (B, ...)."""
-        return component_log_prob(z.flatten(1), self.means(), self.log_vars()) + self.logits.log_softmax(1)
+        expanded = self._kept.get("expanded", self._expanded, self.mean, self.log_var)
+        return expanded.log_prob(z.flatten(1)) + self.logits.log_softmax(1)
+
+    def _expanded(self, mean: Tensor, log_var: Tensor) -> Expanded:
+        return Expanded.of(self._spread(mean), self._spread(log_var))
 
     def forward(self, z: Tensor, likelihood: Likelihood = "total") -> Tensor:
         """(B, C) log p(z | class); classes are equally likely, so that their soft-max is the posterior."""

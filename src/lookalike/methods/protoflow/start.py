@@ -6,11 +6,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lookalike.methods.protoflow.prototypes import component_log_prob
+from lookalike.errors import LookalikeError
+from lookalike.methods.protoflow.prototypes import Prototypes, component_log_prob
 
 MOST_ROUNDS = 1_000
 EM_GAIN, FLOOR = 1e-3, 1e-6
 DRAWS = 50
+
+
+@torch.no_grad()
+def start_prototypes(
+    prototypes: Prototypes, latents: Tensor, labels: Tensor, made: torch.Generator, fit: bool = False
+) -> None:
+    """Put the prototypes of each class where its latents lie.
+
+    Args:
+        prototypes: to set.
+        latents: (N, D) of the training images.
+        labels: (N,).
+        made: source of randomness.
+        fit: set variances and weights too, by expectation maximisation from the means.
+
+    Raises:
+        LookalikeError: a class has fewer images than prototypes.
+    """
+    count = prototypes.mean.shape[1]
+    for label in range(len(prototypes.mean)):
+        own = latents[labels == label]
+        if len(own) < count:
+            raise LookalikeError(
+                f"class {label} has {len(own)} training images, fewer than prototypes.components ({count})."
+            )
+        begin = own[torch.randperm(len(own), generator=made)[:count]]
+        means, _ = lloyd(own, begin, made)
+        if fit:
+            means, variances, weights = expectation_maximisation(own, means)
+            prototypes.log_var[label] = prototypes.gathered(variances, prototypes.log_var).log().to(prototypes.log_var)
+            prototypes.logits[label] = weights.log().to(prototypes.logits)
+        prototypes.mean[label] = prototypes.gathered(means, prototypes.mean).to(prototypes.mean)
 
 
 def lloyd(x: Tensor, start: Tensor, made: torch.Generator, stop: float = 1e-4) -> tuple[Tensor, Tensor]:

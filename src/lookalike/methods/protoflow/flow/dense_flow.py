@@ -86,6 +86,7 @@ class Encoded:
         dropped: (B, ...) the halves left behind at the transitions, first one first.
         noises: what was drawn.
         ldj: (B,) float64: log p(x) >= log p(z) + ldj.
+        start: (B, C, H, W) the image with its noise, in [0, 1).
         parts: (B,) of each layer, in order.
     """
 
@@ -94,6 +95,7 @@ class Encoded:
     noises: list[Tensor]
     ldj: Tensor
     parts: list[Tensor]
+    start: Tensor
 
 
 class Scalar(nn.Module):
@@ -126,7 +128,7 @@ class DenseFlow(nn.Module):
     Args:
         image: (C, H, W) of the images.
         shape: sizes of the network.
-        base: whether it has a density of its own over the latents; a prototype classifier brings another.
+        base: whether it has a density of its own over the latents.
     """
 
     def __init__(self, image: tuple[int, int, int], shape: FlowShape, base: bool = True) -> None:
@@ -188,6 +190,7 @@ class DenseFlow(nn.Module):
         rest = list(noises)
         dropped, parts = [], []
         z, ldj = self.transforms[0](x, rest.pop(0))
+        start = z
         parts.append(ldj)
         for layer in self.transforms[1:]:
             if isinstance(layer, FlowBlock):
@@ -202,7 +205,7 @@ class DenseFlow(nn.Module):
                 z, ldj = layer(z)
             parts.append(ldj)
         total = torch.stack([part.double() for part in parts]).sum(0)
-        return Encoded(z, dropped, noises, total, parts)
+        return Encoded(z, dropped, noises, total, parts, start)
 
     def decode(self, z: Tensor, dropped: list[Tensor]) -> Tensor:
         """Real-valued images (B, C, H, W) in [0, 1) of latents; `to_pixels` makes integers of them.

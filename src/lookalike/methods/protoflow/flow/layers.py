@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lookalike.methods.protoflow.flow.nets import ConvNet, MultiHeadNet, ResidualDenseBlock
+from lookalike.methods.protoflow.kept import Kept
 
 STD_FLOOR = 1e-6
 
@@ -91,28 +92,17 @@ class Conv1x1(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0])
-        self._kept: dict[str, tuple[tuple[object, ...], Tensor]] = {}
+        self._kept = Kept()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z and (B,) log-determinants."""
         z = F.conv2d(x, self.weight[:, :, None, None])
-        log_det = self._of_weight("log_det", lambda weight: torch.linalg.slogdet(weight)[1])
+        log_det = self._kept.get("log_det", lambda weight: torch.linalg.slogdet(weight)[1], self.weight)
         return z, (x.shape[2] * x.shape[3] * log_det).expand(len(x))
 
     def inverse(self, z: Tensor) -> Tensor:
         """X."""
-        return F.conv2d(z, self._of_weight("inverse", torch.linalg.inv)[:, :, None, None])
-
-    def _of_weight(self, name: str, compute: object) -> Tensor:
-        """What follows from the weight: kept until it changes, where no gradient is asked for."""
-        assert callable(compute)
-        if torch.is_grad_enabled() and self.weight.requires_grad:
-            found: Tensor = compute(self.weight)
-            return found
-        state = (self.weight._version, self.weight.data_ptr(), self.weight.dtype)
-        if name not in self._kept or self._kept[name][0] != state:
-            self._kept[name] = (state, compute(self.weight.detach()))
-        return self._kept[name][1]
+        return F.conv2d(z, self._kept.get("inverse", torch.linalg.inv, self.weight)[:, :, None, None])
 
 
 def scale_and_shift(parameters: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,135 @@
+"""What a prototype means: pictures of it, images between two of them, and how much each is worth.
+
+Section 7 of the specification. A picture is the inverse of latents, the halves that the flow drops on its way at 0,
+their mode.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lookalike.explanation.record import Explanation, PrototypeMatch, exemplars
+from lookalike.methods.base import Embedded
+from lookalike.methods.protoflow.flow.dense_flow import DenseFlow
+from lookalike.methods.protoflow.prototypes import Likelihood, class_log_prob, responsibilities
+
+if TYPE_CHECKING:
+    from lookalike.methods.protoflow.classifier import Model
+
+PICTURES_AT_ONCE = 256
+SHOWN_PROTOTYPES = 3
+
+
+@torch.no_grad()
+def pictures(flow: DenseFlow, latents: Tensor, dropped: list[Tensor] | None = None) -> Tensor:
+    """Images (N, C, H, W) uint8 of latents (N, D).
+
+    Args:
+        flow: in evaluation; its batch statistics would tie pictures to each other.
+        latents: of the last scale.
+        dropped: (N, ...) the halves left behind, first one first; their mode without.
+    """
+    device = next(flow.parameters()).device
+    halves = dropped or [torch.zeros(len(latents), *shape) for shape in flow.dropped_shapes()]
+    found = []
+    for rows in torch.arange(len(latents)).split(PICTURES_AT_ONCE):
+        z = latents[rows].view(-1, *flow.out_shape).to(device)
+        decoded = flow.decode(z, [half[rows].to(device) for half in halves])
+        found.append(flow.to_pixels(decoded).to(torch.uint8).cpu())
+    return torch.cat(found)
+
+
+def sample_pictures(model: Model, classes: int, temperatures: tuple[float, ...], made: torch.Generator) -> Tensor:
+    """A sample of every prototype at several temperatures, (classes, K, T, channels, H, W) uint8.
+
+    Temperatures multiply the standard deviations, of the dropped halves too; the noise is the same at each.
+    """
+    flow, means = model.backbone.flow, model.prototypes.means().detach()[:classes]
+    deviations = (model.prototypes.log_vars().detach()[:classes] / 2).exp()
+    noise = torch.randn(means.shape, generator=made)
+    halves = [torch.randn(*means.shape[:2], *shape, generator=made).flatten(0, 1) for shape in flow.dropped_shapes()]
+    of_each = [
+        pictures(flow, (means + t * deviations * noise).flatten(0, 1), [t * half for half in halves])
+        for t in temperatures
+    ]
+    return torch.stack(of_each, 1).unflatten(0, means.shape[:2])
+
+
+def between(model: Model, pairs: list[tuple[tuple[int, int], tuple[int, int]]], steps: int) -> Tensor:
+    """Pictures on the straight way between latents of two prototypes, (P, steps, channels, H, W) uint8.
+
+    Args:
+        model: the classifier.
+        pairs: (class, component) of the first and of the last picture.
+        steps: pictures a pair, both ends included.
+    """
+    means = model.prototypes.means().detach()
+    ends = torch.stack([torch.stack([means[first], means[last]]) for first, last in pairs])  # (P, 2, D)
+    share = torch.linspace(0, 1, steps)[None, :, None]
+    latents = ends[:, :1] * (1 - share) + ends[:, 1:] * share
+    return pictures(model.backbone.flow, latents.flatten(0, 1)).unflatten(0, (len(pairs), steps))
+
+
+def pruning_order(usage: Tensor) -> Tensor:
+    """(N, 2) class and component of the prototypes to leave out, the least used first; each class keeps its best one.
+
+    Args:
+        usage: (C, K) mean responsibility over the training images of the class.
+    """
+    removable = usage.scatter(1, usage.argmax(1, keepdim=True), torch.inf)
+    order = removable.flatten().argsort(stable=True)
+    order = order[: usage.numel() - len(usage)]
+    return torch.stack([order // usage.shape[1], order % usage.shape[1]], 1)
+
+
+def pruned_accuracy(joint: Tensor, labels: Tensor, usage: Tensor, points: int, likelihood: Likelihood) -> Tensor:
+    """Accuracy with fewer prototypes, (points, 2): prototypes kept, share of right answers.
+
+    Args:
+        joint: (B, C, K) log-density of queries and prototypes.
+        labels: (B,).
+        usage: (C, K), see `pruning_order`.
+        points: numbers of prototypes to try, from all to one a class.
+        likelihood: of a class.
+    """
+    order, rest = pruning_order(usage), joint.clone()
+    rows, done = [], 0
+    for without in torch.linspace(0, len(order), min(points, len(order) + 1)).round().long().unique().tolist():
+        gone = order[done:without]
+        rest[:, gone[:, 0], gone[:, 1]] = -torch.inf
+        done = without
+        hits = (class_log_prob(rest, likelihood).argmax(1) == labels).double().mean()
+        rows.append(torch.stack([torch.tensor(float(usage.numel() - without), dtype=torch.float64), hits]))
+    return torch.stack(rows)
+
+
+def explain_queries(model: Model, queries: Embedded, mode: str) -> list[Explanation]:
+    """Records with the prototypes that queries look most like, of all classes, the best first."""
+    prediction, joint = model.predict(queries, mode), model.joint(queries)  # (B, C, K)
+    within = responsibilities(joint)
+    weights = prediction.log_probs.exp()[:, :, None] * within
+    _, components = joint.shape[1:]
+    best = weights.flatten(1).topk(min(SHOWN_PROTOTYPES, weights[0].numel()), 1).indices  # (B, P)
+    shown = best.unique()
+    drawn = pictures(model.backbone.flow, model.prototypes.means().detach().flatten(0, 1)[shown])
+    picture = dict(zip(shown.tolist(), drawn.permute(0, 2, 3, 1).tolist(), strict=True))
+    none = torch.zeros(len(queries), 0)
+    records = exemplars(queries, prediction, mode, none.long(), none.long(), none)
+    for row, record in enumerate(records):
+        for place in best[row].tolist():
+            label, component = divmod(place, components)
+            record.prototypes.append(
+                PrototypeMatch(
+                    label=label,
+                    component=component,
+                    weight=float(weights[row, label, component]),
+                    responsibility=float(within[row, label, component]),
+                    log_density=float(joint[row, label, component]),
+                    picture=picture[place],
+                    nearest=model.nearest[label, component].tolist(),
+                )
+            )
+    return records
