@@ -40,6 +40,9 @@ class TrainingSettings(Settings):
     final_lr: Annotated[float, Field(ge=0)] = Field(0, description="Where `cosine` ends.")
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     clip_gradient: Annotated[float, Field(gt=0)] | None = Field(None, description="Largest gradient norm.")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Keep a moving average of the weights, so much of it kept at a step; usually 0.999."
+    )
     drop_last: bool = Field(False, description="Leave out the last, smaller batch of an epoch.")
     crop_padding: Annotated[int, Field(ge=0)] = Field(0, description="Random crop after padding by so many pixels.")
     flip: bool = Field(False, description="Random horizontal flip.")

@@ -49,8 +49,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from None
     except Exception as error:  # the two readers raise many kinds
         raise LookalikeError(f"weights file {path} cannot be read ({error}); fetch it again.") from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):  # a checkpoint with more in it
-        state = state["state_dict"]
+    for part in ("state_dict", "model"):  # a checkpoint with more in it
+        if isinstance(state, dict) and isinstance(state.get(part), dict):
+            state = state[part]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise LookalikeError(f"weights file {path} is no table of named tensors; save the network's state_dict().")
     return state

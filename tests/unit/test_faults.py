@@ -58,7 +58,7 @@ def make_run(plan: Plan) -> None:
         (run.queries("test").with_suffix(".sha256"), lambda: precompute_support(run)),
         (run.predictions("full", "test"), lambda: evaluate(run, "full", "test")),
         (run.explanations("full", "test"), lambda: explain(run, "full", "test")),
-        (plan.folder / "tables" / "reliability.csv", lambda: collect_metrics(plan)),
+        (plan.folder / "tables" / "outlier_metrics.csv", lambda: collect_metrics(plan)),
         (plan.folder / "tables" / "accuracy.tex", lambda: draw_table(plan, "accuracy")),
     ]
     for last_output, step in steps:

@@ -1,32 +1,46 @@
 """The flow's exact inverse and bounds, mixtures against torch's distributions, the classifier through its stages."""
 
+import argparse
 import math
+import pickle
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import tiny_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from safetensors.numpy import load_file
 from torch import distributions
 
 from lookalike.backbones.build import make_backbone
 from lookalike.backbones.dense_flow import DenseFlowBackbone
 from lookalike.data.images import open_images
-from lookalike.data.prepared import open_data
+from lookalike.data.prepare import prepare_data
+from lookalike.data.prepared import open_data, open_queries
+from lookalike.data.settings import entry_settings
 from lookalike.errors import LookalikeError
+from lookalike.evaluation.collect import collect_metrics
 from lookalike.evaluation.evaluate import evaluate
+from lookalike.explanation.explain import explain
+from lookalike.explanation.prototypes import show_prototypes
+from lookalike.explanation.record import read_explanations
 from lookalike.methods.base import Embedded
-from lookalike.methods.build import build_classifier
+from lookalike.methods.build import build_classifier, load_classifier
 from lookalike.methods.protoflow import losses
 from lookalike.methods.protoflow.classifier import Model, Settings, content_seeds
 from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, FlowShape
 from lookalike.methods.protoflow.prototypes import Prototypes, component_log_prob
+from lookalike.methods.protoflow.start import start_prototypes
 from lookalike.plan import Plan
 from lookalike.settings import BackboneSettings
 from lookalike.study import check_study
-from lookalike.support.precompute import load_run, precompute_support
+from lookalike.support.precompute import embed_queries, load_run, precompute_support
+from lookalike.tensors import read_tensors
 from lookalike.training.train import train
 
 SMALL = FlowShape((2, 1), (1, 1), (8, 8), 2, 1, 4, 1, 4, 4, 1, 4)
@@ -266,3 +280,310 @@ def test_what_protoflow_needs(tmp_path: Path) -> None:
     model = Model(settings, flow, 10).eval()
     features = model.embed(levels(2, 1, 8, 8).float())
     assert model.predict(Embedded.unlabelled(features), "posterior").log_probs.shape == (2, 10)
+
+
+def test_bad_steps_are_left_out_and_the_third_in_a_row_stops(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = {"epochs": 4, "batch_size": 32, "optimizer": "adamw", "lr": 0.005, "checkpoint_seconds": 0}
+    run = plan_of(tiny, training=training).run("digits/protoflow/100/seed0")
+    steps, bad, loss_of = [], {1, 2, 4, 9, 10, 11}, Model.training_loss
+
+    def sometimes(self: Model, batch: object) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, answers = loss_of(self, batch)
+        steps.append({name: value.clone() for name, value in self.state_dict().items()})
+        return loss * math.nan if len(steps) - 1 in bad else loss, answers
+
+    monkeypatch.setattr(Model, "training_loss", sometimes)
+    with pytest.raises(
+        LookalikeError, match=r"not finite 3 times in a row, last at step 11 \(epoch 3\); none of these"
+    ):
+        train(run)
+    assert len(steps) == 12
+    weights = [step["prototypes.mean"] for step in steps]
+    moved = [not torch.equal(weights[n], weights[n + 1]) for n in range(11)]
+    assert moved == [n not in bad for n in range(11)]
+    kept = torch.load(run.folder / "checkpoint.pt", weights_only=True)
+    assert all(bool(torch.isfinite(value).all()) for value in kept["network"].values())
+    running = next(name for name in steps[0] if name.endswith("running_mean"))
+    assert torch.equal(kept["network"][running], steps[8][running])  # after step 8, the last good one
+    assert not (run.folder / "model.safetensors").exists()
+
+
+def test_an_average_of_weights(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The average is recomputed from the weights after each step, the running statistics from all training images."""
+    training = {"epochs": 2, "batch_size": 50, "optimizer": "adamw", "lr": 0.005, "ema": 0.7}
+    run = plan_of(tiny, training=training, losses={}).run("digits/protoflow/100/seed0")
+    seen, loss_of = [], Model.training_loss
+
+    def watched(self: Model, batch: object) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(self.prototypes.mean.detach().clone())
+        return loss_of(self, batch)
+
+    monkeypatch.setattr(Model, "training_loss", watched)
+    train(run)
+    data = open_data(run)
+    model, averaged = load_classifier(run, data), load_classifier(run, data)
+    plain = plan_of(tiny, training={**training, "ema": None}, losses={}).run(run.id)
+    train(plain)
+    after = [*seen[1:4], load_classifier(plain, data).prototypes.mean]
+    average = after[0]
+    for weights in after[1:]:
+        average = 0.7 * average + 0.3 * weights
+    torch.testing.assert_close(model.prototypes.mean, average)
+    norm = next(layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d))
+    inputs = []
+    norm.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    pool = open_images(data, data.training_rows(run))
+    model.train()
+    with torch.no_grad():
+        for rows in torch.arange(100).split(50):
+            model.embed(pool.take(rows))
+    means = torch.stack([one.mean((0, 2, 3)) for one in inputs]).mean(0)
+    kept = next(layer for layer in averaged.modules() if isinstance(layer, torch.nn.BatchNorm2d))
+    torch.testing.assert_close(kept.running_mean, means, atol=1e-5, rtol=1e-4)
+
+
+def test_a_flow_of_another_run_starts_the_classifier(tiny: Plan) -> None:
+    quick = {"epochs": 1, "batch_size": 50, "optimizer": "adamw", "lr": 0.005}
+    study = protoflow_study()
+    study["models"] = {
+        "flow": {"method": "dense_flow", "training": quick},
+        "frozen": {**study["models"]["protoflow"], "backbone_from": "flow", "trains": "prototypes", "training": quick},
+        "knn": {"method": "knn", "backbone_from": "frozen", "inference": {"voters": 5}},
+        "means": {**study["models"]["protoflow"], "backbone_from": "flow", "trains": "means", "training": quick},
+    }
+    for name in ("frozen", "means"):
+        del study["models"][name]["backbone"]
+    plan = check_study(study, "tiny.yaml").plan(tiny.root)
+    plan.write()
+    assert {e.run.model for e in plan.evaluations()} == {"frozen", "knn", "means"}
+    flow, frozen, means = (plan.run(f"digits/{name}/100/seed0") for name in ("flow", "frozen", "means"))
+    for run in (flow, frozen, means):
+        train(run)
+    history = (flow.folder / "history.csv").read_text().splitlines()
+    assert 3 < float(history[1].split(",")[1]) < 12  # bits a dimension
+    assert history[1].split(",")[2] == "nan"
+    read = [read_tensors(run.folder / "model.safetensors") for run in (flow, frozen, means)]
+    for name, value in read[0].items():
+        assert torch.equal(read[1][name], value), name  # statistics of batches too
+    assert not torch.equal(read[2]["backbone.flow.transforms.3.blocks.0.transforms.0.transforms.1.weight"], value)
+    assert float(read[2]["prototypes.log_var"].abs().max()) == 0
+    knn = plan.run("digits/knn/100/seed0")
+    precompute_support(knn)
+    evaluate(knn, "vote", "test")
+    with pytest.raises(LookalikeError, match="dense_flow classifies nothing"):
+        build_classifier(flow, open_data(flow)).predict(Embedded.unlabelled(torch.zeros(1, 1)), "posterior")
+
+
+def test_explanations_and_pictures(tiny: Plan) -> None:
+    run = plan_of(tiny, inference={"samples": 2, "views": True}).run("digits/protoflow/100/seed0")
+    train(run)
+    precompute_support(run)
+    explain(run, "posterior", "test")
+    show_prototypes(run, "test")
+    data, model, queries = load_run(run, "test")
+    found = load_file(run.prototypes("test"))
+    assert {name: value.shape for name, value in found.items()} == {
+        "picture": (10, 2, 1, 8, 8),
+        "samples": (10, 2, 3, 1, 8, 8),
+        "temperatures": (3,),
+        "between": (4, 8, 1, 8, 8),
+        "ends": (4, 2),
+        "nearest": (10, 2, 5),
+        "usage": (10, 2),
+        "pruned": (11, 2),
+    }
+    flow = model.backbone.flow
+    with torch.no_grad():
+        halves = [torch.zeros(1, *shape) for shape in flow.dropped_shapes()]
+        own = flow.to_pixels(flow.decode(model.prototypes.mean[3, 1].view(1, *flow.out_shape), halves))[0]
+    assert np.abs(found["picture"][3, 1].astype(int) - own.numpy()).max() <= 1
+    # Nearest training images and use, recomputed one image at a time.
+    pool = open_images(data, data.training_rows(run))
+    with torch.no_grad():
+        features = model.embed(pool.take(torch.arange(100)))
+        parts = features.unflatten(1, (2, -1))
+        near = torch.stack([model.prototypes.weighted(parts[:, s, :-1]) for s in range(2)]).mean(0)[:, 3, 1]
+        joint = model.joint(Embedded.unlabelled(features))
+    assert pool.ids[near.argsort(descending=True, stable=True)[:5]].tolist() == found["nearest"][3, 1].tolist()
+    share = joint[pool.labels == 3, 3].softmax(1).mean(0)
+    torch.testing.assert_close(torch.from_numpy(found["usage"][3]), share, atol=1e-4, rtol=1e-4)
+    # Pruning, one prototype at a time.
+    rest, usage = model.joint(queries), found["usage"]
+    order = sorted(
+        ((usage[c, k], c, k) for c in range(10) for k in range(2) if k != usage[c].argmax()), key=lambda one: one[0]
+    )
+    for kept, accuracy in found["pruned"]:
+        left_out = {(c, k) for _, c, k in order[: 20 - int(kept)]}
+        hits = 0
+        for row, label in zip(rest, queries.labels, strict=True):
+            best = [row[c][[k for k in range(2) if (c, k) not in left_out]].logsumexp(0) for c in range(10)]
+            hits += int(torch.stack(best).argmax()) == int(label)
+        assert accuracy == pytest.approx(hits / len(queries))
+    record = read_explanations(run.explanations("posterior", "test"))[0]
+    row = queries.ids.tolist().index(record.query)
+    probabilities = model.predict(queries, "posterior").log_probs[row].exp()
+    best = record.prototypes[0]
+    within = rest[row, best.label].softmax(0)
+    assert best.responsibility == pytest.approx(float(within[best.component]), abs=1e-4)
+    assert best.weight == pytest.approx(float(probabilities[best.label] * within[best.component]), abs=1e-4)
+    assert [match.weight for match in record.prototypes] == sorted((m.weight for m in record.prototypes), reverse=True)
+    assert np.array_equal(np.array(best.picture)[..., 0], found["picture"][best.label, best.component, 0])
+
+
+def test_more_draws_average_densities_and_the_original_averages_logarithms(tiny: Plan) -> None:
+    flow = make_backbone(BackboneSettings(name="dense_flow_small"), (1, 8, 8))
+    flow = shaken(flow)
+    entry = {"method": "protoflow", "backbone": {"name": "dense_flow_small"}, "prototypes": {"components": 3}}
+    images = levels(4, 1, 8, 8).float()
+    for compat in (False, True):
+        model = Model(Settings(**entry, inference={"samples": 3, "compat": compat}), flow, 5).eval()
+        with torch.no_grad():
+            model.prototypes.mean.normal_(generator=torch.Generator().manual_seed(1))
+            features = model.embed(images)
+            found = model.predict(Embedded.unlabelled(features), "posterior").log_probs.double().exp()
+        for row in range(4):
+            classes = []
+            for part in features[row].view(3, -1).double():
+                own = model.double().prototypes.weighted(part[None, :-1])[0].logsumexp(1) + part[-1]
+                classes.append(own)
+            model.float()
+            mean = torch.stack(classes).mean(0) if compat else torch.stack(classes).logsumexp(0)
+            torch.testing.assert_close(found[row], mean.softmax(0).detach(), atol=1e-4, rtol=1e-3)
+
+
+def published(flow: DenseFlowBackbone, folder: Path) -> Path:
+    """A folder as the authors' training leaves it."""
+    (folder / "check").mkdir(parents=True)
+    state = {f"module.{name}": value for name, value in flow.flow.state_dict().items()}
+    torch.save({"current_epoch": 3, "model": state, "optimizer": {"state": {}}}, folder / "check" / "checkpoint.pt")
+    shape = flow.flow.shape
+    arguments = argparse.Namespace(
+        block_conf=list(shape.units), layers_conf=list(shape.modules), layer_mid_chnls=list(shape.mid), growth_rate=4
+    )
+    (folder / "args.pickle").write_bytes(pickle.dumps(arguments))
+    return folder / "check" / "checkpoint.pt"
+
+
+def test_published_flows(tmp_path: Path) -> None:
+    flow = shaken(make_backbone(BackboneSettings(name="dense_flow_small"), (1, 8, 8)))
+    path = published(flow, tmp_path / "authors")
+    settings = BackboneSettings(name="dense_flow_small", weights=str(path))
+    again = make_backbone(settings, (1, 8, 8))
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in flow.state_dict().items())
+    with pytest.raises(LookalikeError, match=r"base_dist.loc is 1 x 4 x 1 x 1, not 1 x 12 x 1 x 1; .*, and \d+ more; "):
+        make_backbone(settings, (3, 8, 8))
+    arguments = argparse.Namespace(block_conf=[6, 4, 1], layers_conf=[5, 6, 20], growth_rate=10)
+    (path.parent.parent / "args.pickle").write_bytes(pickle.dumps(arguments))
+    with pytest.raises(LookalikeError, match=r"args.pickle has block_conf \[6, 4, 1\], this flow \[2, 1\]"):
+        make_backbone(settings, (1, 8, 8))
+    (path.parent.parent / "args.pickle").write_bytes(pickle.dumps(print))
+    with pytest.raises(LookalikeError, match=r"args.pickle is no file of settings \(it names builtins.print\)"):
+        make_backbone(settings, (1, 8, 8))
+    (path.parent.parent / "args.pickle").write_bytes(pickle.dumps([1]))
+    with pytest.raises(LookalikeError, match="it holds a list"):
+        make_backbone(settings, (1, 8, 8))
+
+
+def test_a_published_classifier_needs_no_training(tiny: Plan, tmp_path: Path) -> None:
+    """Mixtures as the authors store them: the density of their v is that of variance sqrt(v)."""
+    flow = shaken(make_backbone(BackboneSettings(name="dense_flow_small"), (1, 8, 8)))
+    made = torch.Generator().manual_seed(3)
+    dims = math.prod(flow.flow.out_shape)
+    state = {f"model.{n}": v for n, v in flow.flow.state_dict().items() if not n.startswith("base_dist.")}
+    mixtures = [
+        [torch.randn(1, 2, dims, generator=made), 0.5 + torch.rand(1, 2, dims, generator=made)] for _ in range(10)
+    ]
+    for label, (mean, variance) in enumerate(mixtures):
+        state |= {f"gmms.{label}.mu": mean, f"gmms.{label}.var": variance, f"gmms.{label}.pi": torch.zeros(1, 2, 1)}
+    torch.save({"global_step": 1, "model": state, "epoch": 1}, tmp_path / "checkpoint_final.pt")
+    backbone = {"name": "dense_flow_small", "weights": str(tmp_path / "checkpoint_final.pt")}
+    prototypes = {"components": 2, "start": "weights"}
+    plan = plan_of(tiny, backbone=backbone, prototypes=prototypes, training=None, inference={})
+    run = plan.run("digits/protoflow/100/seed0")
+    assert not run.trained
+    precompute_support(run)
+    evaluate(run, "posterior", "test")
+    _, model, queries = load_run(run, "test")
+    z = queries.features[:5, :-1].double()
+    for label in (0, 7):
+        mean, variance = (value[0].double() for value in mixtures[label])
+        parts = [
+            distributions.Normal(m, v.sqrt().sqrt()).log_prob(z).sum(1) for m, v in zip(mean, variance, strict=True)
+        ]
+        expected = torch.stack(parts).logsumexp(0) - math.log(2)
+        torch.testing.assert_close(model.prototypes(z.float())[:, label].double(), expected, atol=1e-2, rtol=1e-5)
+    with pytest.raises(LookalikeError, match="mixtures do not fit 10 classes of 3 components"):
+        build_classifier(
+            plan_of(tiny, backbone=backbone, prototypes={**prototypes, "components": 3}).run(run.id), open_data(run)
+        )
+
+
+def test_expectation_maximisation_starts_variances_and_weights(tiny: Plan) -> None:
+    prototypes = Prototypes(2, 2, (3, 1, 2))
+    made = torch.Generator().manual_seed(0)
+    latents = torch.cat([torch.randn(60, 6, generator=made) * 0.2 + 5, torch.randn(20, 6, generator=made) - 5])
+    labels = torch.zeros(80, dtype=torch.int64)
+    labels[::2] = 1
+    start_prototypes(prototypes, latents, labels, made, fit=True)
+    for label in (0, 1):
+        order = prototypes.mean[label].mean(1).argsort()
+        low, high = (
+            latents[(labels == label) & (latents.mean(1) < 0)],
+            latents[(labels == label) & (latents.mean(1) > 0)],
+        )
+        torch.testing.assert_close(prototypes.mean[label, order[0]], low.mean(0), atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            prototypes.log_var[label, order[1]].exp(), high.var(0, correction=0), atol=1e-3, rtol=1e-2
+        )
+        torch.testing.assert_close(
+            prototypes.logits[label].softmax(0)[order[0]], torch.tensor(0.25), atol=1e-3, rtol=1e-3
+        )
+    shared = Prototypes(2, 2, (3, 1, 2), "per_channel")
+    start_prototypes(shared, latents, labels, made, fit=True)
+    assert shared.mean.shape == (2, 2, 3)
+    assert bool(torch.isfinite(shared.log_var).all())
+
+
+def test_no_image_of_a_known_class(tiny: Plan) -> None:
+    """Creatures as digits would be seen: grey, small, in whole levels; scores recomputed pair by pair."""
+    creatures = {"source": "critters", "size": 16, "train": 4, "test": 12, "classes": 2, "outliers_for": "digits"}
+    study = protoflow_study()
+    study |= {"sizes": [50, 100], "datasets": {"digits": {}, "creatures": {**creatures, "sizes": [100]}}}
+    study["models"]["fc"] = {"method": "fc", "training": {"epochs": 1, "batch_size": 50}}
+    plan = check_study(study, "tiny.yaml").plan(tiny.root)
+    plan.write()
+    prepare_data(entry_settings(plan.datasets["creatures"]), plan.data_folder("creatures"))
+    assert [(e.run.id, e.split) for e in plan.outliers()] == [
+        (f"digits/{model}/100/seed0", "creatures") for model in ("protoflow", "fc")
+    ]
+    assert "creatures" not in {e.split for e in plan.evaluations()}
+    for run in plan.runs():
+        train(run)
+        precompute_support(run)
+        for mode in run.settings["modes"]:
+            evaluate(run, mode, "test")
+    for evaluation in plan.outliers():
+        embed_queries(evaluation.run, "creatures")
+        evaluate(evaluation.run, evaluation.mode, "creatures")
+    data = open_data(plan.run("digits/protoflow/100/seed0"))
+    asked = open_queries(plan.run("digits/protoflow/100/seed0"), data, "creatures")
+    seen = open_images(asked, asked.rows("test")).take(torch.arange(2))
+    assert seen.shape == (2, 1, 8, 8)
+    assert torch.equal(seen, seen.round())
+    picture = Image.fromarray(np.moveaxis(np.asarray(asked.images[asked.rows("test")[0]]), 0, -1)).convert("L")
+    small = np.asarray(picture.resize((8, 8), Image.Resampling.BILINEAR), np.float32)
+    assert np.abs(seen[0, 0].numpy() - small).max() <= 1.5
+    collect_metrics(plan)
+    scores = pd.read_csv(plan.folder / "tables" / "outlier_metrics.csv").set_index(["model", "score"])
+    assert set(scores.loc["fc"].index) == {"confidence", "entropy"}
+    run = plan.run("digits/protoflow/100/seed0")
+    inside, outside = (pq.read_table(run.predictions("posterior", s)).to_pandas() for s in ("test", "creatures"))
+    assert set(outside.label) == {-1}
+    assert "log_prob" not in outside
+    wins = [(a > b) + 0.5 * (a == b) for a in inside.log_density for b in outside.log_density]
+    assert scores.loc[("protoflow", "log_density"), "auroc"] == pytest.approx(np.mean(wins))
+    edge = np.sort(inside.log_density)[math.floor(0.05 * (len(inside) - 1))]
+    assert scores.loc[("protoflow", "log_density"), "fpr95"] == pytest.approx((outside.log_density >= edge).mean())
+    support = load_run(run, "test")[1]
+    train_density = support.typical.item()
+    assert outside.typicality.to_numpy() == pytest.approx(-np.abs(outside.log_density - train_density), rel=1e-3)

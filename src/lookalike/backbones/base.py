@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -23,6 +24,13 @@ class Backbone(nn.Module, ABC):
     def own_name(self, name: str) -> str:
         """What this network calls a tensor of a published weights file."""
         return name
+
+    def may_lack(self, name: str) -> bool:
+        """Whether published weights files may leave out this tensor of the network."""
+        return False
+
+    def check_weights(self, path: Path) -> None:
+        """Raise LookalikeError where what lies beside a weights file says that it is another network's."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Pooled features (B, D): the mean over the map unless a network says otherwise."""

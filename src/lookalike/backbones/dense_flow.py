@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from lookalike.backbones.base import Backbone
+from lookalike.errors import LookalikeError
+from lookalike.methods.protoflow.flow.arguments import read_arguments
 from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, Encoded, FlowShape
 from lookalike.methods.protoflow.flow.layers import ActNorm
 
@@ -34,6 +38,32 @@ class DenseFlowBackbone(Backbone):
         self.train()
         self.encode(images, self.flow.draw_noises(len(images), made))
         self.train(before)
+
+    def may_lack(self, name: str) -> bool:
+        """The density of latents: the authors' classifiers have prototypes instead."""
+        return name.startswith("flow.base_dist.")
+
+    def check_weights(self, path: Path) -> None:
+        """Compare the flow with the settings of the authors' training, FOLDER/args.pickle of FOLDER/check/*.pt.
+
+        Raises:
+            LookalikeError: a setting differs, or the file is no file of settings.
+        """
+        beside = path.parent.parent / "args.pickle"
+        if path.parent.name != "check" or not beside.exists():
+            return
+        shape, found = self.flow.shape, read_arguments(beside)
+        own = {
+            "block_conf": list(shape.units),
+            "layers_conf": list(shape.modules),
+            "layer_mid_chnls": list(shape.mid),
+            "growth_rate": shape.growth,
+        }
+        for name, value in own.items():
+            theirs = found.get(name, value)
+            theirs = list(theirs) if isinstance(theirs, tuple) else theirs
+            if theirs != value:
+                raise LookalikeError(f"{beside} has {name} {theirs}, this flow {value}; choose the flow it belongs to.")
 
     def own_name(self, name: str) -> str:
         """Without what the authors' parallel training and their classifier put before it."""

@@ -200,7 +200,13 @@ class Classifier(nn.Module, ABC):
         settings: the model entry of the study.
         backbone: the network, already loaded where it is frozen.
         n_classes: number of classes C.
+
+    Attributes:
+        bad_steps: steps in a row whose loss may be not finite: each is left out, one more stops the training. With 0
+            training looks at losses now and then only, which spares a GPU from waiting for each.
     """
+
+    bad_steps: ClassVar[int] = 0
 
     def __init__(self, settings: MethodSettings, backbone: Backbone, n_classes: int) -> None:
         super().__init__()

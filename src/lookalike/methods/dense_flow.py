@@ -33,6 +33,7 @@ class Settings(TrainedSettings):
 class Model(Classifier):
     """The flow with its own density of latents."""
 
+    bad_steps = 2
     backbone: DenseFlowBackbone
 
     def __init__(self, settings: Settings, backbone: Backbone, n_classes: int) -> None:

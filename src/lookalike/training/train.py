@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from torch.optim.swa_utils import AveragedModel
 
 from lookalike.data.images import Images, open_images
 from lookalike.data.prepared import PreparedData, open_data
@@ -33,6 +34,7 @@ from lookalike.stages import stage_code
 from lookalike.tensors import write_tensors
 from lookalike.tracking.record import write_record
 from lookalike.tracking.spool import spool_path
+from lookalike.training.averaging import make_average, take_average
 from lookalike.training.checkpoint import load_checkpoint, save_checkpoint
 from lookalike.training.schedules import learning_rate
 from lookalike.training.stopping import StopRequest
@@ -55,6 +57,7 @@ class Progress:
         attempts: starts, this one included.
         started: seconds since 1970 at the first start; identifies the run for tracking.
         micro_batch: images that pass the network at once; 0 for the whole batch.
+        bad_steps: steps in a row that were left out, their loss not finite.
     """
 
     step: int = 0
@@ -66,6 +69,7 @@ class Progress:
     attempts: int = 1
     started: float = 0.0
     micro_batch: int = 0
+    bad_steps: int = 0
 
 
 def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: None) -> None:
@@ -126,12 +130,15 @@ def _train(run: RunSpec, data: PreparedData, key: str, on_epoch: Callable[[Progr
     network, optimizer = fabric.setup(classifier, optimizer)
     network.mark_forward_method("training_loss")
     path = run.folder / "checkpoint.pt"
+    average = None if settings.ema is None else make_average(classifier, settings.ema)
     progress = Progress(history=[], started=time.time())
     state = load_checkpoint(path, key)
     if state is not None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         fabric.strategy.precision.load_state_dict(state["precision"])
+        if average is not None:
+            average.load_state_dict(state["average"])
         progress = Progress(**state["progress"])
         progress.attempts += 1
         log.info("resuming %s at step %d (attempt %d)", run.id, progress.step, progress.attempts)
@@ -147,12 +154,15 @@ def _train(run: RunSpec, data: PreparedData, key: str, on_epoch: Callable[[Progr
                 "network": network.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "precision": fabric.strategy.precision.state_dict(),
+                "average": {} if average is None else average.state_dict(),
                 "progress": vars(progress),
             },
         )
 
     with StopRequest() as stop:
-        _run_steps(run, settings, pool, fabric, network, optimizer, progress, save, on_epoch, stop)
+        _run_steps(run, settings, pool, fabric, network, optimizer, average, progress, save, on_epoch, stop)
+    if average is not None:
+        take_average(classifier, average, pool, settings.batch_size)
     write_tensors(run.folder / "model.safetensors", classifier.state_dict())
     assert progress.history is not None
     write_text(run.folder / "history.csv", as_csv(progress.history))
@@ -181,6 +191,7 @@ def _run_steps(
     fabric: Fabric,
     network: Any,
     optimizer: Any,
+    average: AveragedModel | None,
     progress: Progress,
     save: Callable[[], None],
     on_epoch: Callable[[Progress], None],
@@ -205,16 +216,24 @@ def _run_steps(
         rate = learning_rate(settings, progress.step, steps_per_epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("lr_factor", 1.0)
+        buffers = [buffer.clone() for buffer in network.buffers()] if network.bad_steps else []
         loss, correct = _gradients(run, settings, pool, fabric, network, progress, rows, epoch)
+        size: torch.Tensor | None = loss
         if settings.clip_gradient is not None:
-            fabric.clip_gradients(network, optimizer, max_norm=settings.clip_gradient, error_if_nonfinite=False)
-        optimizer.step()
+            size = fabric.clip_gradients(network, optimizer, max_norm=settings.clip_gradient, error_if_nonfinite=False)
+        if network.bad_steps and not bool(torch.isfinite(loss) & torch.isfinite(loss if size is None else size)):
+            _leave_out(run, settings, network, buffers, progress, epoch)
+        else:
+            progress.bad_steps = 0
+            optimizer.step()
+            bad_step = torch.where(torch.isfinite(loss), bad_step, bad_step.clamp(max=progress.step))
+            sums[0] += loss * len(rows)
+            sums[1] += correct
+            progress.seen += len(rows)
+            if average is not None:
+                average.update_parameters(network.module)
         optimizer.zero_grad(set_to_none=True)
-        bad_step = torch.where(torch.isfinite(loss), bad_step, bad_step.clamp(max=progress.step))
-        sums[0] += loss * len(rows)
-        sums[1] += correct
         progress.step += 1
-        progress.seen += len(rows)
 
         ended = position + 1 == steps_per_epoch
         now = time.perf_counter()
@@ -227,8 +246,8 @@ def _run_steps(
             progress.history.append(
                 {
                     "epoch": epoch + 1,
-                    "loss": progress.loss / progress.seen,
-                    "accuracy": progress.correct / progress.seen,
+                    "loss": progress.loss / max(progress.seen, 1),
+                    "accuracy": progress.correct / max(progress.seen, 1),
                     "lr": rate,
                 }
             )
@@ -317,6 +336,30 @@ def _gradients(
         )
 
 
+def _leave_out(
+    run: RunSpec, settings: TrainingSettings, network: Any, buffers: list[torch.Tensor], progress: Progress, epoch: int
+) -> None:
+    """Undo what the forward pass of a bad step left in the network; stop after too many in a row."""
+    for buffer, value in zip(network.buffers(), buffers, strict=True):  # running statistics
+        buffer.copy_(value)
+    progress.bad_steps += 1
+    log.warning("%s: the loss of step %d is not finite; the step is left out", run.id, progress.step)
+    if progress.bad_steps > network.bad_steps:
+        raise LookalikeError(
+            f"the loss of {run.id} was not finite {progress.bad_steps} times in a row, last at step {progress.step} "
+            f"(epoch {epoch + 1}); none of these steps was applied, and {_kept(run)}; {_remedy(settings)}."
+        )
+
+
+def _kept(run: RunSpec) -> str:
+    path = run.folder / "checkpoint.pt"
+    return f"the last good weights are in {path}" if path.exists() else "no checkpoint had been written yet"
+
+
+def _remedy(settings: TrainingSettings) -> str:
+    return f"lower training.lr (now {settings.lr}) or set training.clip_gradient"
+
+
 def _all_finite(network: torch.nn.Module) -> bool:
     """Whether weights and running statistics are numbers; a step whose loss still was can have spoilt them."""
     return all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
@@ -326,11 +369,8 @@ def _stop_at_bad_step(run: RunSpec, step: int, total: int, epoch: int, settings:
     """Stop where a loss was not finite; the last checkpoint, written before it, stays."""
     if step == total:
         return
-    path = run.folder / "checkpoint.pt"
-    kept = f"the last good weights are in {path}" if path.exists() else "no checkpoint had been written yet"
     raise LookalikeError(
-        f"the loss of {run.id} is not finite at step {step} (epoch {epoch + 1}); {kept}; lower training.lr "
-        f"(now {settings.lr}) or set training.clip_gradient."
+        f"the loss of {run.id} is not finite at step {step} (epoch {epoch + 1}); {_kept(run)}; {_remedy(settings)}."
     )
 
 

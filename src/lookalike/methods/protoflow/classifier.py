@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -41,11 +42,13 @@ from lookalike.methods.protoflow.prototypes import (
     responsibilities,
 )
 from lookalike.methods.protoflow.start import start_prototypes
-from lookalike.settings import BackboneSettings
+from lookalike.settings import BackboneSettings, TrainingSettings
 from lookalike.settings import Settings as BaseSettings
+from lookalike.tensors import read_weights
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 IMAGES_AT_ONCE = 256
+BAD_STEPS = 2  # as the original, which stops at the third
 NEAREST = 5  # training images kept of each prototype
 
 
@@ -55,8 +58,10 @@ class PrototypeSettings(BaseSettings):
     components: Annotated[int, Field(ge=1)] = Field(10, description="Prototypes of a class.")
     kind: Kind = Field("diagonal", description="Which variances are free.")
     likelihood: Likelihood = Field("total", description="All prototypes of a class together, or the best one.")
-    start: Literal["kmeans", "em", "random"] = Field(
-        "kmeans", description="Means from clusters of the training latents; `em` sets variances and weights too."
+    start: Literal["kmeans", "em", "random", "weights"] = Field(
+        "kmeans",
+        description="Means from clusters of the training latents; `em` sets variances and weights too; `weights` takes "
+        "all from the authors' classifier that `backbone.weights` names.",
     )
     lr_factor: Annotated[float, Field(gt=0)] = Field(10, description="Their learning rate over that of the flow.")
     dropout: Dropout = Field(0, description="Share of prototypes left out at a training step.")
@@ -100,6 +105,7 @@ class Settings(TrainedSettings):
     backbone: BackboneSettings | None = Field(  # type: ignore[assignment]
         None, description="The flow, where no other model starts it."
     )
+    training: TrainingSettings | None = TrainingSettings()  # type: ignore[assignment]
     trains: Literal["all", "flow", "prototypes", "means"] = Field(
         "all", description="`prototypes` leaves the flow as it is, `means` trains it and the prototypes' means."
     )
@@ -112,12 +118,18 @@ class Settings(TrainedSettings):
     def _one_flow(self) -> Settings:
         if (self.backbone is None) == (self.backbone_from is None):
             raise ValueError("give either backbone: {name: dense_flow_small} or backbone_from: MODEL")
+        published = self.prototypes.start == "weights"
+        if published and (self.backbone is None or self.backbone.weights is None):
+            raise ValueError("prototypes.start: weights needs backbone: {name: ..., weights: FILE}")
+        if self.training is None and not published:
+            raise ValueError("training is left out, but nothing else makes prototypes; or write start: weights")
         return self
 
 
 class Model(Classifier):
     """Flow and mixtures."""
 
+    bad_steps = BAD_STEPS
     backbone: DenseFlowBackbone
     typical: Tensor  # () mean log-density of the training images, nats
     nearest: Tensor  # (C, K, N) ids of the training images whose latents have the highest density under each prototype
@@ -135,6 +147,10 @@ class Model(Classifier):
         backbone.flow.base_dist.requires_grad_(settings.losses.base)
         self.prototypes.requires_grad_(settings.trains in ("all", "prototypes"))
         self.prototypes.mean.requires_grad_(settings.trains != "flow")
+        if wanted.start == "weights":
+            assert settings.backbone is not None
+            assert settings.backbone.weights is not None
+            self.prototypes.load_checkpoint(read_weights(Path(settings.backbone.weights)))
 
     def train(self, mode: bool = True) -> Model:
         """A flow that is not trained stays in evaluation: its running statistics are not to move."""
@@ -159,7 +175,7 @@ class Model(Classifier):
         first = pool.take(rows[:batch_size])
         self.train()
         self.backbone.start_training(first, made)
-        if self.settings.prototypes.start == "random":
+        if self.settings.prototypes.start in ("random", "weights"):
             return
         self.eval()
         maps = (self.backbone.feature_map(pool.take(some)) for some in rows.split(IMAGES_AT_ONCE))
@@ -222,7 +238,7 @@ class Model(Classifier):
 
     def _moved(self, images: Tensor, sample: int) -> Tensor:
         """The images as training may show them; which way depends on the image alone."""
-        training = self.settings.training
+        training = self.settings.training or TrainingSettings()
         seeds = torch.tensor(content_seeds(images, sample), device=images.device)
         across, down = (seeds >> place & 0xFFFF for place in (0, 16))
         most, side = 2 * training.crop_padding + 1, seeds >> 32 & 1

@@ -1,0 +1,36 @@
+"""Exponential moving averages of weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lookalike.methods.base import Classifier, Pool
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def make_average(classifier: Classifier, kept: float) -> AveragedModel:
+    """A copy of the classifier that follows its weights, `kept` of itself at a step."""
+    return AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(kept))
+
+
+@torch.no_grad()
+def take_average(classifier: Classifier, average: AveragedModel, pool: Pool, batch_size: int) -> None:
+    """Give the classifier the averaged weights, and the running statistics that they have over the training images."""
+    own = dict(average.module.named_parameters())
+    for name, parameter in classifier.named_parameters():
+        parameter.copy_(own[name])
+    norms = [layer for layer in classifier.modules() if isinstance(layer, BATCH_NORMS)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    classifier.train()
+    for rows in torch.arange(len(pool.labels), device=pool.labels.device).split(batch_size):
+        classifier.embed(pool.take(rows))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
