@@ -29,7 +29,10 @@ class TrainingSettings(Settings):
 
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=1)] = 64
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    micro_batch: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Images that pass the network at once; gradients of a batch's parts are added up."
+    )
+    optimizer: Literal["sgd", "adam", "adamax", "adamw"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = True

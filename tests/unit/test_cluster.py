@@ -33,6 +33,7 @@ from lookalike.reporting.tables import draw_table
 from lookalike.status import failures
 from lookalike.study import check_study
 from lookalike.support.precompute import precompute_support
+from lookalike.tensors import read_tensors
 from lookalike.tracking.live import LiveTracker
 from lookalike.tracking.mlflow_mirror import Mirror
 from lookalike.tracking.spool import must_spool, read_spool
@@ -112,6 +113,28 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: Plan, monkeypatch: pytest.Mon
     assert steps == [8, 8, 8, 8] * 3 + [4] + [8, 8, 8, 8] * 3 + [4]
     for one, other in zip(expected, found, strict=True):
         assert [float(x) for x in one.split(",")] == pytest.approx([float(x) for x in other.split(",")], rel=1e-4)
+
+
+def test_a_batch_in_parts(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many images at once as the study says; the same batch, the same gradient up to the order of sums."""
+    loss, parts = Model.training_loss, []
+
+    def watched(self: Model, batch: object) -> object:
+        parts.append(len(batch.images))  # type: ignore[attr-defined]
+        self.eval()  # batch normalisation would see the parts
+        return loss(self, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Model, "training_loss", watched)
+    found = []
+    for micro_batch in (None, 12):
+        training = {"epochs": 1, "batch_size": 50, "lr": 0.01, "optimizer": "adamax", "micro_batch": micro_batch}
+        run = planned(tiny, models={"fc": {"method": "fc", "training": training}}).run("digits/fc/100/seed0")
+        train(run)
+        found.append(read_tensors(run.folder / "model.safetensors"))
+    assert parts == [50, 50] + [12, 12, 12, 12, 2] * 2
+    assert json.loads((run.folder / "run.json").read_text())["micro_batch"] == 12
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, atol=1e-3, rtol=1e-3)
 
 
 def test_one_image_that_does_not_fit_is_named(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

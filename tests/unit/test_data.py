@@ -10,10 +10,12 @@ import torch
 from conftest import tiny_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sklearn.datasets import load_digits
 
-from lookalike.data.images import DeviceImages
+from lookalike.data.images import DeviceImages, open_images
 from lookalike.data.prepared import PreparedData
+from lookalike.data.settings import ArraySettings
 from lookalike.errors import LookalikeError
 from lookalike.settings import TrainingSettings
 from lookalike.study import check_study
@@ -109,3 +111,20 @@ def crops(source: torch.Tensor, pool: DeviceImages) -> list[torch.Tensor]:
             for image in (crop, crop.flip(2)):
                 found.append(((image.float() - pool._mean) * pool._scale)[0])
     return found
+
+
+def test_small_images_at_another_size_and_in_colour(digits: Path) -> None:
+    settings = ArraySettings(source="digits", size=16, channels=3)
+    data = PreparedData(digits, settings)
+    assert (data.stored_shape, data.image_shape) == ((1, 8, 8), (3, 16, 16))
+    assert len(data.mean) == len(data.std) == 3
+    images = open_images(data, np.arange(4))
+    seen = images.raw(torch.arange(4)) * 255
+    assert seen.shape == (4, 3, 16, 16)
+    expected = Image.fromarray(np.asarray(data.images[2, 0])).resize((16, 16), Image.Resampling.BILINEAR)
+    for channel in range(3):
+        assert np.abs(seen[2, channel].numpy() - np.asarray(expected, np.float32)).max() <= 1
+    made = torch.Generator().manual_seed(0)
+    assert open_images(data, np.arange(4), training=TrainingSettings(crop_padding=2)).take(
+        torch.arange(4), made
+    ).shape == (4, 3, 16, 16)

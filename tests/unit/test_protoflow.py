@@ -587,3 +587,22 @@ def test_no_image_of_a_known_class(tiny: Plan) -> None:
     support = load_run(run, "test")[1]
     train_density = support.typical.item()
     assert outside.typicality.to_numpy() == pytest.approx(-np.abs(outside.log_density - train_density), rel=1e-3)
+
+
+def test_sixteen_bits_stay_inside_the_networks() -> None:
+    """Under autocast couplings compute in bfloat16; what must invert and what must add up does not."""
+    flow = shaken(DenseFlow((1, 8, 8), SMALL))
+    x = levels(4, 1, 8, 8)
+    noises = flow.draw_noises(4, torch.Generator().manual_seed(0))
+    prototypes = Prototypes(3, 2, flow.out_shape)
+    with torch.no_grad():
+        exact = flow.encode(x, noises)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = flow.encode(x, noises)
+            decoded = flow.decode(found.z, found.dropped)
+            densities = prototypes(found.z)
+        assert not torch.equal(found.z, exact.z)
+        assert found.z.dtype == densities.dtype == torch.float32
+        assert torch.equal(flow.to_pixels(decoded), x)
+        torch.testing.assert_close(densities, prototypes(found.z))
+        torch.testing.assert_close(found.ldj, exact.ldj, rtol=2e-2, atol=1)

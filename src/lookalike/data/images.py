@@ -78,19 +78,22 @@ class Images(ABC):
 
     def take(self, rows: Tensor, made: torch.Generator | None = None) -> Tensor:
         """Normalised images (n, C, H, W) float32; augmented where a generator is given."""
-        images = self.pixels(rows, made)
+        images = self._seen(rows, made)
         if made is not None:
             images = self._augmented(images, made)
-        if self.data.seen_as != self.data.image_shape:
-            images = recast(images, self.data.seen_as)
         if self.change is not None:
             images = self.change(images.float() / 255, self.ids[rows.cpu()]) * 255
         # `float` copies bytes; what `change` gives is nobody else's
         return images.float().sub_(self._mean).mul_(self._scale)
 
+    def _seen(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
+        """(n, C, H, W) uint8 of some rows, of the shape that models see."""
+        images, shape = self.pixels(rows, made), self.data.image_shape
+        return images if images.shape[1:] == shape else recast(images, shape)
+
     def raw(self, rows: Tensor) -> Tensor:
         """Images (n, C, H, W) float32 in [0, 1], not normalised."""
-        return self.pixels(rows, None).float() / 255
+        return self._seen(rows, None).float() / 255
 
     def normalised(self, images: Tensor) -> Tensor:
         """What `take` gives for images in [0, 1]."""

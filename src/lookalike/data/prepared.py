@@ -14,7 +14,7 @@ from PIL import Image
 from lookalike.data.decode import decode
 from lookalike.data.manifest import broken, check_files
 from lookalike.data.resources import image_number, published_clean_ids
-from lookalike.data.settings import DataSettings, entry_settings, settings_class
+from lookalike.data.settings import ArraySettings, DataSettings, entry_settings, settings_class
 from lookalike.data.subsets import memory_wrap_draw, take_turns
 from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json
@@ -53,9 +53,10 @@ def open_queries(run: RunSpec, data: PreparedData, name: str) -> PreparedData:
     if not outliers and name not in run.plan.query_sets(run.dataset):
         return data
     found = PreparedData(run.plan.data_folder(name), entry_settings(run.plan.datasets[name]))
-    found.mean, found.std, found.seen_as = data.mean, data.std, data.image_shape
+    found.mean, found.std = data.mean, data.std
     if outliers:
         found.index["label"] = np.full_like(found.index["label"], -1)
+        found.image_shape = data.image_shape
         return found
     if found.image_shape != data.image_shape:
         sizes = [" x ".join(map(str, shape)) for shape in (found.image_shape, data.image_shape)]
@@ -98,8 +99,11 @@ class PreparedData:
         self.class_names: list[str] = self.manifest["classes"]
         self.encoded = "images.npy" not in self.manifest["files"]
         side = getattr(settings, "size", 0)
-        self.image_shape: tuple[int, ...] = (3, side, side) if self.encoded else tuple(self.manifest["image_shape"])
-        self.seen_as = self.image_shape  # what models get; differs where they are those of another data set
+        self.stored_shape: tuple[int, ...] = (3, side, side) if self.encoded else tuple(self.manifest["image_shape"])
+        self.image_shape = self.stored_shape  # as models see them
+        if isinstance(settings, ArraySettings):
+            channels, height, width = self.stored_shape
+            self.image_shape = (settings.channels or channels, settings.size or height, settings.size or width)
         self.mean, self.std = self._normalization()
         self.hash = digest([self.manifest["files"], settings.reading()])
         self.index: dict[str, np.ndarray] = {name: self.column(name) for name in COLUMNS}
@@ -110,7 +114,10 @@ class PreparedData:
     def _normalization(self) -> tuple[list[float], list[float]]:
         given = self.settings.normalization
         if given is None:
-            return self.manifest["mean"], self.manifest["std"]
+            mean, std = self.manifest["mean"], self.manifest["std"]
+            if self.image_shape[0] != len(mean):  # grey seen as coloured, or the other way round
+                mean, std = ([sum(values) / len(values)] * self.image_shape[0] for values in (mean, std))
+            return mean, std
         if len(given.mean) != self.image_shape[0]:
             raise LookalikeError(
                 f"normalization of {self.name} has {len(given.mean)} channels, its images have {self.image_shape[0]}; "

@@ -138,6 +138,10 @@ class ArraySettings(DataSettings):
     """A set of small images."""
 
     source: _named("array")  # type: ignore[valid-type]
+    size: Annotated[int, Field(ge=4)] | None = Field(
+        None, description="Side of the images that models see, pixels: resized to it; as they are stored when left out."
+    )
+    channels: Literal[1, 3] | None = Field(None, description="Grey or coloured images; as stored when left out.")
 
 
 class PhotographSettings(DataSettings):
@@ -265,5 +269,5 @@ def prepared_bytes(settings: DataSettings) -> int:
     count = sum(settings.source_counts().values())
     if row.form == "files":
         return row.download_bytes if not getattr(settings, "cache", False) else count * CACHED_BYTES
-    side = getattr(settings, "size", None)
+    side = getattr(settings, "size", None) if not isinstance(settings, ArraySettings) else None
     return count * (3 * side**2 if side else math.prod(row.image_shape or ()))

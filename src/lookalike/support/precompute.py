@@ -79,7 +79,7 @@ def embed_queries(run: RunSpec, name: str) -> None:
     queries = embed(classifier, images)
     if asked.settings.queries_for and asked.settings.competing_classes == "present":
         queries = replace(queries, competing=queries.labels.unique())
-    points = framed_points(asked, images.rows) if asked.seen_as == asked.image_shape else None
+    points = framed_points(asked, images.rows) if asked.stored_shape == asked.image_shape else None
     compared = classifier.compare(queries, Looks(images.take, points))
     save_tensors(run.queries(name), compared.tensors(), _origin_of_queries(run, data, asked))
 

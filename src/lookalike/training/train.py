@@ -175,7 +175,7 @@ def _train(run: RunSpec, data: PreparedData, key: str, on_epoch: Callable[[Progr
         progress.seconds,
         epochs=settings.epochs,
         attempts=progress.attempts,
-        micro_batch=progress.micro_batch or settings.batch_size,
+        micro_batch=progress.micro_batch or settings.micro_batch or settings.batch_size,
         key=key,
     )
     for leftover in (path, spool_path(run)):
@@ -293,7 +293,7 @@ def _gradients(
     buffers = list(network.buffers())
     before = [buffer.clone() for buffer in buffers]
     while True:
-        size = progress.micro_batch or len(rows)
+        size = progress.micro_batch or settings.micro_batch or len(rows)
         loss = torch.zeros((), device=fabric.device)
         correct = torch.zeros((), dtype=torch.float64, device=fabric.device)
         try:
@@ -381,10 +381,8 @@ def steps_in_epoch(images: int, settings: TrainingSettings) -> int:
 
 
 def make_optimizer(classifier: Classifier, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """SGD, Adam or AdamW over the parameters that need gradients."""
+    """SGD, Adam, Adamax or AdamW over the parameters that need gradients."""
     parameters = classifier.parameter_groups()
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, settings.lr, weight_decay=settings.weight_decay)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -393,7 +391,8 @@ def make_optimizer(classifier: Classifier, settings: TrainingSettings) -> torch.
             weight_decay=settings.weight_decay,
             nesterov=settings.nesterov and settings.momentum > 0,
         )
-    return torch.optim.AdamW(parameters, settings.lr, weight_decay=settings.weight_decay)
+    kinds = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax, "adamw": torch.optim.AdamW}
+    return kinds[settings.optimizer](parameters, settings.lr, weight_decay=settings.weight_decay)
 
 
 def checkpoint_key(run: RunSpec, data: PreparedData) -> str:

@@ -50,6 +50,10 @@ class Expanded:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """(B, C, K) log-densities of latents (B, D), nats: two products of matrices."""
+        with torch.autocast(z.device.type, enabled=False):
+            return self._log_prob(z.to(self.centre))
+
+    def _log_prob(self, z: Tensor) -> Tensor:
         z = z - self.centre
         linear = z @ self.linear.T
         squares = z.square() if torch.is_grad_enabled() else z.square_()  # new pages cost as much as the product

@@ -56,7 +56,7 @@ class NoiseNet(nn.Module):
 
     def forward(self, seen: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Noise (B, growth, H, W) as it joins the unit, and (B,) what that adds to the bound."""
-        mean, scale = self.transformation(seen).chunk(2, 1)
+        mean, scale = self.transformation(seen).to(seen).chunk(2, 1)
         log_scale = 2 * (scale / 2).tanh()
         return mean + log_scale.exp() * noise, sum_all(log_scale) - normal_log_prob(noise)
 

@@ -96,13 +96,15 @@ class Conv1x1(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z and (B,) log-determinants."""
-        z = F.conv2d(x, self.weight[:, :, None, None])
+        with torch.autocast(x.device.type, enabled=False):  # sixteen bits would not invert
+            z = F.conv2d(x, self.weight[:, :, None, None])
         log_det = self._kept.get("log_det", lambda weight: torch.linalg.slogdet(weight)[1], self.weight)
         return z, (x.shape[2] * x.shape[3] * log_det).expand(len(x))
 
     def inverse(self, z: Tensor) -> Tensor:
         """X."""
-        return F.conv2d(z, self._kept.get("inverse", torch.linalg.inv, self.weight)[:, :, None, None])
+        with torch.autocast(z.device.type, enabled=False):
+            return F.conv2d(z, self._kept.get("inverse", torch.linalg.inv, self.weight)[:, :, None, None])
 
 
 def scale_and_shift(parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +134,8 @@ class Coupling(nn.Module):
         self.coupling_net = nn.Sequential(net)
 
     def _scale_and_shift(self, first: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return scale_and_shift(self.coupling_net(first if context is None else torch.cat([first, context], 1)))
+        found = self.coupling_net(first if context is None else torch.cat([first, context], 1))
+        return scale_and_shift(found.to(first))  # a network may work in sixteen bits, the flow does not
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Z and (B,) log-determinants."""
