@@ -28,6 +28,7 @@ benchmark: .venv/ready
 	$(BIN)/python benchmarks/nw_head.py
 	$(BIN)/python benchmarks/memory_wrap.py
 	$(BIN)/python benchmarks/visual_correspondence.py
+	$(BIN)/python benchmarks/protoflow.py
 	$(BIN)/python benchmarks/large_index.py
 	$(BIN)/lookalike data fetch fashion_mnist
 	$(BIN)/lookalike data prepare fashion_mnist

@@ -9,6 +9,7 @@ concatenation and 1 x 1 convolutions; a log-determinant at every call. Random we
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +20,13 @@ from measure import interleaved, machine, save
 from torch import Tensor
 
 from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, FlowShape
-from lookalike.methods.protoflow.flow.nets import DenseLayer, DenseNetBlock
+from lookalike.methods.protoflow.flow.nets import DenseLayer, DenseNetBlock, GatedConv
 from lookalike.methods.protoflow.kept import Kept
 from lookalike.methods.protoflow.prototypes import Prototypes
 
 CASE = (10, 5, 4928, 64)  # classes, components, dimensions, queries
 SIDE, STEP_BATCH, FORWARD_BATCH = 32, 2, 4
+GFLOP_AN_IMAGE = 33  # forward, two a multiply-add
 
 
 def plain_mixtures(z: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:
@@ -68,16 +70,23 @@ def mixtures(repeats: int) -> dict[str, float]:
     return found
 
 
+def plain_flow(flow: DenseFlow) -> DenseFlow:
+    """The same weights in plain forms, which `plain_forms` puts in place."""
+    return copy.deepcopy(flow).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
+
+
 @contextmanager
 def plain_forms() -> Iterator[None]:
-    """Dense blocks by repeated concatenation, log-determinants computed anew."""
+    """Dense blocks by repeated concatenation in torch's order of memory, log-determinants computed anew."""
 
     def dense(self: DenseNetBlock, x: Tensor) -> Tensor:
         *layers, gate = self
         for layer in layers:
             assert isinstance(layer, DenseLayer)
             x = torch.cat([x, layer.nn(x)], 1)
-        result: Tensor = gate(x)
+        assert isinstance(gate, GatedConv)
+        a, b, share = gate.conv(x).chunk(3, 1)
+        result: Tensor = a + b * share.sigmoid()
         return result
 
     kept = DenseNetBlock.forward, Kept.get
@@ -97,39 +106,54 @@ def network(repeats: int) -> dict[str, float]:
     images = torch.randint(0, 256, (FORWARD_BATCH, 3, SIDE, SIDE), generator=made)
     noises = flow.draw_noises(FORWARD_BATCH, made)
     with torch.no_grad():
+        for value in flow.parameters():  # a new flow's couplings are the identity
+            value += 0.01 * torch.randn(value.shape, generator=made)
         flow.train().encode(images, noises)  # ActNorm's first batch
 
-    def loss() -> Tensor:
-        found = flow.encode(images[:STEP_BATCH], [noise[:STEP_BATCH] for noise in noises])
-        return flow.bits_per_dim(flow.log_base(found.z) + found.ldj)
+    other = plain_flow(flow)
 
-    def step() -> float:
-        flow.train().zero_grad(set_to_none=True)
-        value = loss()
+    def step(net: DenseFlow = flow) -> float:
+        net.train().zero_grad(set_to_none=True)
+        found = net.encode(images[:STEP_BATCH], [noise[:STEP_BATCH] for noise in noises])
+        value = net.bits_per_dim(net.log_base(found.z) + found.ldj)
         value.backward()  # type: ignore[no-untyped-call]
+        net.zero_grad(set_to_none=True)
         return value.item()
 
     @torch.no_grad()
-    def forward() -> Tensor:
-        return flow.eval().encode(images, noises).z
+    def forward(net: DenseFlow = flow) -> Tensor:
+        return net.eval().encode(images, noises).z
 
-    def plain(call: Callable[[], object]) -> object:
+    def plain_step() -> float:
         with plain_forms():
-            return call()
+            return step(other)
+
+    def plain_forward() -> Tensor:
+        with plain_forms():
+            return forward(other)
 
     calls: dict[str, Callable[[], object]] = {
-        "plain_step": lambda: plain(step),
+        "plain_step": plain_step,
         "step": step,
-        "plain_forward": lambda: plain(forward),
+        "plain_forward": plain_forward,
         "forward": forward,
     }
     seconds = {name: value["median"] for name, value in interleaved(calls, repeats).items()}
     found = {f"{name}_s": value for name, value in seconds.items()}
     found["ratio_step"] = seconds["plain_step"] / seconds["step"]
     found["ratio_forward"] = seconds["plain_forward"] / seconds["forward"]
-    found["loss"], found["plain_loss"] = step(), plain(step)  # type: ignore[assignment]
-    found["difference"] = float((plain(forward) - forward()).abs().max())  # type: ignore[operator]
+    found["loss"], found["plain_loss"] = step(), plain_step()
+    found["difference"] = float((plain_forward() - forward()).abs().max())
+    factors = torch.randn(2, 2048, 2048)
+    found["product_gflops"] = 2 * 2048**3 / 1e9 / timed(lambda: factors[0] @ factors[1])
+    found["floor_forward_s"] = FORWARD_BATCH * GFLOP_AN_IMAGE / found["product_gflops"]
+    found["floor_step_s"] = 3 * STEP_BATCH * GFLOP_AN_IMAGE / found["product_gflops"]
     return found
+
+
+def timed(call: Callable[[], object], repeats: int = 5) -> float:
+    """Median seconds."""
+    return interleaved({"call": call}, repeats)["call"]["median"]
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ CLUSTER_GAP = {"digits": 0.02, "critters": 0.05}
 
 
 SIZES = ("100", "300", "all")
+LEAST_BY_FLOW, FLOW_LIMITS = 0.97, {"bits_per_dim": 5.6, "reconstruction_error": 1e-5, "changed_pixels": 0}
 LEAST_BY_MEMORY = 0.97  # Memory Wrap on all digits
 
 
@@ -25,6 +26,22 @@ def check_correspondences(folder: Path) -> None:
                 by = {str(name): float(value) for name, value in right.items()}
                 print(f"{dataset} {scores.parts[-3]} {measure}: {by}")
                 assert by["method"] > max(by["nearest"], by["cosine"]), (scores, measure)
+
+
+def check_flow(folder: Path) -> None:
+    """ProtoFlow on digits: every seed accurate, a good density, exactly invertible, and creatures found strange."""
+    with open(folder / "tables" / "metrics.csv") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["model"] == "protoflow"]
+    assert len(rows) == 3
+    for row in rows:
+        numbers = {name: float(row[name]) for name in (*FLOW_LIMITS, "accuracy")}
+        print(f"digits protoflow seed {row['seed']}: {numbers}")
+        assert numbers["accuracy"] >= LEAST_BY_FLOW
+        assert all(numbers[name] <= most for name, most in FLOW_LIMITS.items())
+    with open(folder / "tables" / "outlier_metrics.csv") as handle:
+        scores = [row for row in csv.DictReader(handle) if row["score"] == "log_density"]
+    assert len(scores) == 3
+    assert min(float(row["auroc"]) for row in scores) > 0.99
 
 
 def main(folder: Path) -> None:
@@ -52,6 +69,7 @@ def main(folder: Path) -> None:
         assert by_size == sorted(by_size), (model, mode)
     assert accuracy["digits", "memory_wrap", "cached"] >= LEAST_BY_MEMORY
     check_correspondences(folder)
+    check_flow(folder)
     for records in sorted(folder.glob("digits/*memory*/*/seed0/explain/*.parquet")):
         errors = pq.read_table(records, columns=["completeness_error"])["completeness_error"].to_pylist()
         print(f"{records.relative_to(folder)}: completeness of the heat maps off by {max(errors):.4f} at most")
