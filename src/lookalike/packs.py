@@ -87,8 +87,11 @@ def _families(plan: Plan) -> list[list[str]]:
     if plan.patch is not None:  # one model's patch is every model's evaluation set
         return [list(plan.models)]
     families: dict[str, list[str]] = {}
-    for name, settings in plan.models.items():
-        families.setdefault(settings.get("backbone_from") or name, []).append(name)
+    for name in plan.models:
+        root = name
+        while source := plan.models[root].get("backbone_from"):
+            root = source
+        families.setdefault(root, []).append(name)
     return [sorted(models, key=lambda name: name != root) for root, models in families.items()]
 
 

@@ -19,7 +19,7 @@ EXPLANATION_KEYS = (
     "correspondences",
 )  # of `inference`: support and predictions do not read them
 MEMORY_KEY = "gallery_gb"  # of `inference`: changes no result
-VOTE_KEY = "voters"  # of `inference`: counts stored scores
+LATE_KEYS = ("voters", "temperature")  # of `inference`: act on what is stored
 INFERENCE_KEYS = ("modes", "explain", "inference")  # settings that training does not read
 
 
@@ -87,10 +87,10 @@ class RunSpec:
 
     @property
     def support_settings(self) -> dict[str, Any]:
-        """What support and embedded queries read besides the weights: all of inference but how many vote."""
+        """What support and embedded queries read besides the weights: all of inference but what acts on these."""
         found = self.inference_settings
         if "inference" in found:
-            found["inference"] = {key: value for key, value in found["inference"].items() if key != VOTE_KEY}
+            found["inference"] = {key: value for key, value in found["inference"].items() if key not in LATE_KEYS}
         return found
 
     @property
@@ -120,6 +120,11 @@ class RunSpec:
         """The run that gives the frozen backbone: same data set, size and seed; None for a network of its own."""
         name = self.settings.get("backbone_from")
         return None if name is None else RunSpec(self.plan, self.dataset, name, self.size, self.seed)
+
+    @property
+    def owner(self) -> RunSpec:
+        """The run whose entry says which network this is: itself, or where `backbone_from` leads in the end."""
+        return self if self.source is None else self.source.owner
 
     @property
     def weights(self) -> Path | None:

@@ -284,7 +284,8 @@ def _check_names(study: Study, source: str) -> None:
         raise LookalikeError(
             f"{source}: name is {study.name!r}, which is a folder of its own below results/. Write\n  name: my_study"
         )
-    trained = [name for name, model in study.models.items() if isinstance(model, TrainedSettings)]
+    networks = {name: model for name, model in study.models.items() if isinstance(model, TrainedSettings)}
+    trained = [name for name, model in networks.items() if model.training is not None]
     for name, model in study.models.items():
         backbone = getattr(model, "backbone", None)
         if backbone is not None and backbone.name not in BACKBONES:
@@ -359,6 +360,11 @@ def _check_queries(study: Study, source: str) -> None:
                     f"{source}: datasets.{name} gives queries and would be an evaluation set {name}, which there is; "
                     "give the entry another name. Write\n" + _yaml(("datasets", f"{name}_of_others", role), owner)
                 )
+        if settings.outliers_for is not None and "test" not in study.evaluation_sets:
+            raise LookalikeError(
+                f"{source}: datasets.{name}.outliers_for compares with test images, which evaluation_sets lacks. "
+                f"Write\n  evaluation_sets: [{', '.join(['test', *study.evaluation_sets])}]"
+            )
         for entry in settings.evaluation_sets or ():
             if entry not in study.evaluation_sets:
                 raise LookalikeError(

@@ -410,7 +410,7 @@ def check_losses(name: str, content: Content) -> None:
         "loss_consistency_mixed": losses.bits_per_dim(ldj, losses.label_log_prob(log_probs, mixed), dims),
         "loss_consistency_argmax": losses.bits_per_dim(ldj, log_probs.amax(1), dims),
         "loss_diversity": losses.diversity_loss(means, v.log()),
-        "hellinger_c0_01": losses.hellinger(means, v.log())[0, 0, 1],
+        "hellinger_c0_01": losses.hellinger(means[0, 0], v.log()[0, 0], means[0, 1], v.log()[0, 1]),
         "loss_cluster": losses.cluster_loss(z.flatten(1), labels, means),
         "loss_proto": losses.prototype_loss(log_base, dims),
     }

@@ -3,6 +3,7 @@
 import argparse
 import math
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +24,21 @@ from lookalike.data.images import open_images
 from lookalike.data.prepare import prepare_data
 from lookalike.data.prepared import open_data, open_queries
 from lookalike.data.settings import entry_settings
+from lookalike.determinism import generator
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.collect import collect_metrics
 from lookalike.evaluation.evaluate import evaluate
 from lookalike.explanation.explain import explain
 from lookalike.explanation.prototypes import show_prototypes
 from lookalike.explanation.record import read_explanations
-from lookalike.methods.base import Embedded
+from lookalike.methods.base import Batch, Embedded
 from lookalike.methods.build import build_classifier, load_classifier
 from lookalike.methods.protoflow import losses
 from lookalike.methods.protoflow.classifier import Model, Settings, content_seeds
 from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, FlowShape
 from lookalike.methods.protoflow.prototypes import Prototypes, component_log_prob
 from lookalike.methods.protoflow.start import start_prototypes
+from lookalike.packs import packs
 from lookalike.plan import Plan
 from lookalike.settings import BackboneSettings
 from lookalike.study import check_study
@@ -335,8 +338,9 @@ def test_an_average_of_weights(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> N
     pool = open_images(data, data.training_rows(run))
     model.train()
     with torch.no_grad():
-        for rows in torch.arange(100).split(50):
-            model.embed(pool.take(rows))
+        for number, rows in enumerate(torch.arange(100).split(50)):
+            made = {"noise": generator(run.seed_for("average", "noise", number))}
+            model.training_loss(Batch(pool.take(rows), pool.labels[rows], rows, pool, made))
     means = torch.stack([one.mean((0, 2, 3)) for one in inputs]).mean(0)
     kept = next(layer for layer in averaged.modules() if isinstance(layer, torch.nn.BatchNorm2d))
     torch.testing.assert_close(kept.running_mean, means, atol=1e-5, rtol=1e-4)
@@ -365,7 +369,8 @@ def test_a_flow_of_another_run_starts_the_classifier(tiny: Plan) -> None:
     read = [read_tensors(run.folder / "model.safetensors") for run in (flow, frozen, means)]
     for name, value in read[0].items():
         assert torch.equal(read[1][name], value), name  # statistics of batches too
-    assert not torch.equal(read[2]["backbone.flow.transforms.3.blocks.0.transforms.0.transforms.1.weight"], value)
+    moved = "backbone.flow.transforms.3.blocks.0.transforms.0.transforms.1.weight"
+    assert not torch.equal(read[2][moved], read[0][moved])
     assert float(read[2]["prototypes.log_var"].abs().max()) == 0
     knn = plan.run("digits/knn/100/seed0")
     precompute_support(knn)
@@ -512,6 +517,9 @@ def test_a_published_classifier_needs_no_training(tiny: Plan, tmp_path: Path) ->
         ]
         expected = torch.stack(parts).logsumexp(0) - math.log(2)
         torch.testing.assert_close(model.prototypes(z.float())[:, label].double(), expected, atol=1e-2, rtol=1e-5)
+    more = {**state, "gmms.10.mu": mixtures[0][0]}
+    with pytest.raises(LookalikeError, match="has mixtures of 11 classes, the data set 10"):
+        model.prototypes.load_checkpoint(more)
     with pytest.raises(LookalikeError, match="mixtures do not fit 10 classes of 3 components"):
         build_classifier(
             plan_of(tiny, backbone=backbone, prototypes={**prototypes, "components": 3}).run(run.id), open_data(run)
@@ -606,3 +614,149 @@ def test_sixteen_bits_stay_inside_the_networks() -> None:
         assert torch.equal(flow.to_pixels(decoded), x)
         torch.testing.assert_close(densities, prototypes(found.z))
         torch.testing.assert_close(found.ldj, exact.ldj, rtol=2e-2, atol=1)
+
+
+def test_what_does_not_learn_is_not_averaged(tiny: Plan) -> None:
+    """A frozen flow keeps its running statistics under a moving average of the prototypes."""
+    quick = {"epochs": 1, "batch_size": 50, "optimizer": "adamw", "lr": 0.005}
+    entry = {**protoflow_study()["models"]["protoflow"], "backbone_from": "flow", "trains": "prototypes", "losses": {}}
+    del entry["backbone"]
+    study = protoflow_study()
+    study["models"] = {
+        "flow": {"method": "dense_flow", "training": quick},
+        "frozen": {**entry, "training": {**quick, "ema": 0.9}},
+        "knn": {"method": "knn", "backbone_from": "frozen", "inference": {"voters": 5}},
+    }
+    plan = check_study({**study, "runs_per_job": 3}, "tiny.yaml").plan(tiny.root)
+    plan.write()
+    flow, frozen, knn = (plan.run(f"digits/{name}/100/seed0") for name in ("flow", "frozen", "knn"))
+    train(flow)
+    train(frozen)
+    own, kept = (read_tensors(run.folder / "model.safetensors") for run in (flow, frozen))
+    assert all(torch.equal(kept[name], value) for name, value in own.items())
+    # Whoever asks the flow gives it whole numbers, and all three are one pack.
+    assert knn.owner == flow
+    data = open_data(knn)
+    seen = open_images(data, data.rows("test")).take(torch.arange(3))
+    assert torch.equal(seen, seen.round())
+    assert float(seen.max()) > 200
+    assert [pack.runs for pack in packs(plan)] == [(flow, frozen, knn)]
+
+
+def test_parts_of_a_batch_have_noise_of_their_own(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = {"epochs": 1, "batch_size": 50, "optimizer": "adamw", "lr": 0.005, "micro_batch": 25}
+    run = plan_of(tiny, training=training).run("digits/protoflow/100/seed0")
+    drawn, draw = [], DenseFlow.draw_noises
+
+    def watched(self: DenseFlow, count: int, made: torch.Generator) -> list[torch.Tensor]:
+        drawn.append(draw(self, count, made))
+        return drawn[-1]
+
+    monkeypatch.setattr(DenseFlow, "draw_noises", watched)
+    train(run)
+    firsts = [noises[0][0] for noises in drawn]
+    assert len(firsts) == 1 + 2 * 2 * 2  # the start; two steps of two parts, each with another view
+    assert all(not torch.equal(a, b) for n, a in enumerate(firsts) for b in firsts[:n])
+
+
+def test_a_gradient_that_is_not_finite_is_a_bad_step(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = {"epochs": 3, "batch_size": 50, "optimizer": "adamw", "lr": 0.005}
+    run = plan_of(tiny, training=training, losses={}).run("digits/protoflow/100/seed0")
+    loss_of = Model.training_loss
+
+    def spoilt(self: Model, batch: object) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, answers = loss_of(self, batch)
+        self.prototypes.logits.register_hook(lambda gradient: gradient * math.nan)
+        return loss, answers
+
+    monkeypatch.setattr(Model, "training_loss", spoilt)
+    with pytest.raises(LookalikeError, match=r"3 times in a row, last at step 2 \(epoch 2\)"):
+        train(run)
+
+
+def test_what_is_refused_before_anything_runs() -> None:
+    small = {"method": "protoflow", "backbone": {"name": "dense_flow_small"}}
+    for changed, message in (
+        ({"training": {"precision": "16-mixed"}}, "16-mixed scales losses, which flows do not bear; write bf16-mixed"),
+        ({"training": None}, "training is left out, but nothing else makes prototypes"),
+        ({"prototypes": {"start": "weights"}}, "start: weights needs backbone: {name: ..., weights: FILE}"),
+        ({"losses": {"base_prototypes": True}}, "base_prototypes needs base: true"),
+        ({"losses": {"base": True}, "trains": "prototypes"}, "which trains: prototypes leaves as it is"),
+        ({"backbone_from": "flow"}, "give either backbone: {name: dense_flow_small} or backbone_from: MODEL"),
+    ):
+        with pytest.raises(LookalikeError, match=re.escape(message)):
+            check_study(tiny_study(models={"protoflow": {**small, **changed}}), "tiny.yaml")
+    outliers = {"source": "critters", "outliers_for": "digits"}
+    for datasets, sets, message in (
+        ({"digits": {}, "odd": {**outliers, "queries_for": "digits"}}, ["test"], "either queries_for or outliers_for"),
+        ({"digits": {}, "odd": outliers}, ["train"], "compares with test images, which evaluation_sets lacks"),
+        (
+            {"digits": {}, "odd": {**outliers, "outliers_for": "digit"}},
+            ["test"],
+            "datasets.odd.outliers_for is 'digit'",
+        ),
+    ):
+        with pytest.raises(LookalikeError, match=re.escape(message)):
+            check_study(tiny_study(datasets=datasets, evaluation_sets=sets), "tiny.yaml")
+    with pytest.raises(LookalikeError, match="no model classifies anything"):
+        check_study(tiny_study(models={"flow": {"method": "dense_flow"}}), "tiny.yaml")
+    with pytest.raises(LookalikeError, match="baseline is 'flow', which classifies nothing"):
+        check_study(
+            tiny_study(models={"flow": {"method": "dense_flow"}, "fc": {"method": "fc"}}, baseline="flow"), "tiny.yaml"
+        )
+
+
+def test_the_role_of_other_images_is_part_of_what_they_give() -> None:
+    settings = [entry_settings({"source": "critters", role: "digits"}) for role in ("queries_for", "outliers_for")]
+    assert settings[0].prepared == settings[1].prepared
+    assert settings[0].choosing() != settings[1].choosing()
+
+
+def test_a_temperature_embeds_nothing_anew(tiny: Plan) -> None:
+    warm, cold = (
+        plan_of(tiny, inference={"temperature": value}).run("digits/protoflow/100/seed0") for value in (1.0, 9.0)
+    )
+    assert warm.support_settings == cold.support_settings
+    assert warm.inference_settings != cold.inference_settings
+
+
+def test_no_class_is_left_without_a_prototype(tiny: Plan) -> None:
+    entry = {"method": "protoflow", "backbone": {"name": "dense_flow_small"}}
+    flow = make_backbone(BackboneSettings(name="dense_flow_small"), (1, 8, 8))
+    model = Model(Settings(**entry, prototypes={"components": 1, "dropout": 0.9}), flow, 10)
+    images, labels = levels(16, 1, 8, 8).float(), torch.arange(16) % 10
+    made = {"noise": torch.Generator().manual_seed(0)}
+    loss, _ = model.training_loss(Batch(images, labels, labels, None, made))
+    assert float(loss.detach()) < 1e4
+
+
+def test_latents_that_never_change_start_prototypes() -> None:
+    latents = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    latents[:, ::2] = torch.tensor([3.0, 20.0, 50.0, 60.0])
+    prototypes = Prototypes(1, 2, (8, 1, 1))
+    start_prototypes(prototypes, latents, torch.zeros(400).long(), torch.Generator().manual_seed(0), fit=True)
+    assert bool(torch.isfinite(prototypes.log_var).all())
+    torch.testing.assert_close(prototypes.mean[0, :, ::2], latents[:2, ::2])
+
+
+def test_diversity_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair by determinants in linear space; with little memory a few classes at once."""
+    made = torch.Generator().manual_seed(0)
+    means, log_vars = (torch.randn(5, 3, 4, generator=made, dtype=torch.float64).requires_grad_() for _ in range(2))
+    expected = []
+    for label in range(5):
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            first, second = log_vars[label, i].exp(), log_vars[label, j].exp()
+            both = (first + second) / 2
+            overlap = (first.prod() * second.prod()) ** 0.25 / both.prod() ** 0.5
+            apart = ((means[label, i] - means[label, j]) ** 2 / both).sum() / 8
+            expected.append(1 - (overlap ** (1 / 4)) * (-apart / 4).exp())
+    mean = -torch.stack(expected).mean()
+    for most in (2**24, 24):
+        monkeypatch.setattr(losses, "MOST_NUMBERS", most)
+        found = losses.diversity_loss(means, log_vars)
+        torch.testing.assert_close(found, mean)
+        for one, other in zip(
+            *(torch.autograd.grad(x, (means, log_vars), retain_graph=True) for x in (found, mean)), strict=True
+        ):
+            torch.testing.assert_close(one, other)

@@ -103,7 +103,7 @@ def both(*changes):
         (put("datasets", {"imagenet": {"queries": "clean"}}), "queries: clean needs duplicate_weights: FILE"),
         (put("evaluation_sets", ["tset"]), "evaluation set 'tset' is unknown; .* Write\n  evaluation_sets: \\[test\\]"),
         (
-            put("evaluation_sets", ["test-patch"]),
+            put("evaluation_sets", ["test", "test-patch"]),
             "evaluation_sets has test-patch, but there is no patch. Write\n  patch:",
         ),
         (put("patch", {"model": "resnet"}), "patch.model is 'resnet', which is no model of this study"),

@@ -12,10 +12,17 @@ from lookalike.errors import LookalikeError
 from lookalike.methods.protoflow.flow.arguments import read_arguments
 from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, Encoded, FlowShape
 from lookalike.methods.protoflow.flow.layers import ActNorm
+from lookalike.settings import TrainingSettings
+
+
+def check_precision(training: TrainingSettings | None) -> None:
+    """Raise ValueError where losses would be scaled: what overflows then is meant to, and no bad step."""
+    if training is not None and training.precision == "16-mixed":
+        raise ValueError("training.precision 16-mixed scales losses, which flows do not bear; write bf16-mixed")
 
 
 class DenseFlowBackbone(Backbone):
-    """A flow; takes images as their levels, 0 to 255, as methods with `pixels: levels` get them.
+    """A flow; takes images as their levels, 0 to 255, as `open_data` gives them.
 
     Args:
         image_shape: (C, H, W).

@@ -43,3 +43,5 @@ BACKBONES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "resnet50_inat": (TORCHVISION, "BBNResNet50", {}),  # iNaturalist 2017, one block more in the last stage
     "densenet121": (TORCHVISION, "TorchvisionDenseNet", {"name": "densenet121"}),
 }
+
+TAKE_LEVELS = tuple(name for name, row in BACKBONES.items() if row[0] == FLOW)  # images as whole numbers 0 to 255

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from lookalike.backbones.registry import TAKE_LEVELS
 from lookalike.data.decode import decode
 from lookalike.data.manifest import broken, check_files
 from lookalike.data.resources import image_number, published_clean_ids
@@ -28,9 +29,9 @@ SHOWN_SIDE = 128  # pixels of a photograph in a figure
 
 
 def open_data(run: RunSpec) -> PreparedData:
-    """The data set of a run, read as its study says; for methods with `pixels: levels` its images stay 0 to 255."""
+    """The data set of a run, read as its study says; for networks that take levels its images stay 0 to 255."""
     found = PreparedData(run.data_folder, entry_settings(run.plan.datasets[run.dataset]))
-    if run.settings.get("pixels") == "levels":
+    if run.owner.settings["backbone"]["name"] in TAKE_LEVELS:
         found.mean, found.std = ([value] * found.image_shape[0] for value in (0.0, 1 / 255))
     return found
 

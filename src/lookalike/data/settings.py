@@ -112,8 +112,9 @@ class DataSettings(Settings):
         return {key: value for key, value in self.model_dump(mode="json").items() if key not in left_out}
 
     def choosing(self) -> dict[str, Any]:
-        """The settings that only choose queries."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if key in self.EVALUATED}
+        """The settings that only choose queries, and whether these are outliers."""
+        found = {key: value for key, value in self.model_dump(mode="json").items() if key in self.EVALUATED}
+        return {**found, "outliers": True} if self.outliers_for else found
 
     def source_counts(self) -> dict[str, int]:
         """Images by split that the source must hold; empty where only the user's files tell."""

@@ -15,7 +15,7 @@ from lookalike.errors import LookalikeError
 from lookalike.evaluation.agreement import RANKINGS, TopItems
 from lookalike.evaluation.metrics import BINS, auroc, bin_of, ece, fpr95, real_accuracy, summarise
 from lookalike.files import writing
-from lookalike.plan import Evaluation, Plan, is_unchanged
+from lookalike.plan import Evaluation, Plan
 
 UPSTREAM_BATCH = 256  # queries whose mean the example-quality script of Memory Wrap takes the mean of
 # Column of predictions.parquet -> its sign, so that higher means more like the training images.
@@ -67,10 +67,9 @@ def collect_metrics(plan: Plan) -> None:
 
 
 def _outlier_metrics(evaluation: Evaluation) -> list[dict[str, object]]:
-    """One row a score: how well it tells the outliers of an evaluation from the first evaluation set of its run."""
-    own = next(name for name in evaluation.run.plan.evaluation_sets if is_unchanged(name))
+    """One row a score: how well it tells the outliers of an evaluation from the test images of its run."""
     outside = _mean_of_draws(read_predictions(evaluation))
-    inside = _mean_of_draws(read_predictions(replace(evaluation, split=own)))
+    inside = _mean_of_draws(read_predictions(replace(evaluation, split="test")))
     found: list[dict[str, object]] = []
     for score, sign in OUTLIER_SCORES.items():
         if score in outside:

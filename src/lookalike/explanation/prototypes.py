@@ -35,8 +35,7 @@ def show_prototypes(run: RunSpec, split: str) -> None:
     _, model, queries = load_run(run, split)
     if not isinstance(model, Model):
         raise LookalikeError(f"{run.id} has no prototypes to show; protoflow models have.")
-    likelihood = model.settings.prototypes.likelihood
-    pruned = pruned_accuracy(model.joint(queries), queries.labels, model.usage, POINTS, likelihood)
+    pruned = pruned_accuracy(model, queries, POINTS)
     model.embed_on(best_device(run.plan.runs_per_gpu))
     most_used = model.usage.argmax(1).tolist()
     pairs = [(label, (label + 1) % model.n_classes) for label in range(min(WAYS, model.n_classes))]

@@ -23,10 +23,7 @@ def build_classifier(run: RunSpec, data: PreparedData) -> Classifier:
     """The run's classifier with random weights, drawn from the run's own seed; a frozen backbone has its source's."""
     method = load_method(run.settings["method"])
     settings = method.Settings.model_validate(run.settings)
-    owner = run
-    while owner.source is not None:
-        owner = owner.source
-    backbone = BackboneSettings.model_validate(owner.settings["backbone"])
+    backbone = BackboneSettings.model_validate(run.owner.settings["backbone"])
     with torch.random.fork_rng():
         torch.manual_seed(run.seed_for("weights"))
         classifier: Classifier = method.Model(settings, make_backbone(backbone, data.image_shape), data.n_classes)

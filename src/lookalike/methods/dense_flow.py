@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from lookalike.backbones.base import Backbone
-from lookalike.backbones.dense_flow import DenseFlowBackbone
+from lookalike.backbones.dense_flow import DenseFlowBackbone, check_precision
 from lookalike.errors import LookalikeError
 from lookalike.methods.base import Batch, Classifier, Embedded, Pool, Prediction, TrainedSettings
 from lookalike.methods.protoflow.losses import bits_per_dim
@@ -24,10 +25,14 @@ class Settings(TrainedSettings):
 
     has_gradient: ClassVar[bool] = False
     method: Literal["dense_flow"]
-    pixels: Literal["levels"] = "levels"
     backbone: BackboneSettings = BackboneSettings(name="dense_flow_small")
     modes: tuple[()] = ()
     explain: tuple[()] = ()
+
+    @model_validator(mode="after")
+    def _precision_fits(self) -> Settings:
+        check_precision(self.training)
+        return self
 
 
 class Model(Classifier):

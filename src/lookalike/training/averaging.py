@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lookalike.methods.base import Classifier, Pool
+from lookalike.methods.base import Batch, Classifier
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -17,20 +19,23 @@ def make_average(classifier: Classifier, kept: float) -> AveragedModel:
 
 
 @torch.no_grad()
-def take_average(classifier: Classifier, average: AveragedModel, pool: Pool, batch_size: int) -> None:
-    """Give the classifier the averaged weights, and the running statistics that they have over the training images."""
+def take_average(classifier: Classifier, average: AveragedModel, batches: Iterable[Batch]) -> None:
+    """Give the classifier the averaged weights, and the running statistics that they have over training batches.
+
+    Layers that do not learn keep their statistics.
+    """
     own = dict(average.module.named_parameters())
     for name, parameter in classifier.named_parameters():
         parameter.copy_(own[name])
-    norms = [layer for layer in classifier.modules() if isinstance(layer, BATCH_NORMS)]
+    classifier.train()
+    norms = [layer for layer in classifier.modules() if isinstance(layer, BATCH_NORMS) and layer.training]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
-    classifier.train()
-    for rows in torch.arange(len(pool.labels), device=pool.labels.device).split(batch_size):
-        classifier.embed(pool.take(rows))
+    for batch in batches:
+        classifier.training_loss(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

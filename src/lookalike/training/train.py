@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,7 @@ from lookalike.training.schedules import learning_rate
 from lookalike.training.stopping import StopRequest
 
 PURPOSES = ("augment", "support", "noise", "view")
+SHARED = ("support",)  # by all parts of a batch
 STEPS_UNSEEN = 64  # a bad loss is noticed after so many steps at the latest
 Row = dict[str, float | int]
 log = logging.getLogger(__name__)
@@ -162,7 +164,7 @@ def _train(run: RunSpec, data: PreparedData, key: str, on_epoch: Callable[[Progr
     with StopRequest() as stop:
         _run_steps(run, settings, pool, fabric, network, optimizer, average, progress, save, on_epoch, stop)
     if average is not None:
-        take_average(classifier, average, pool, settings.batch_size)
+        take_average(classifier, average, _batches(run, settings, pool))
     write_tensors(run.folder / "model.safetensors", classifier.state_dict())
     assert progress.history is not None
     write_text(run.folder / "history.csv", as_csv(progress.history))
@@ -182,6 +184,15 @@ def _train(run: RunSpec, data: PreparedData, key: str, on_epoch: Callable[[Progr
         leftover.unlink(missing_ok=True)
     for left_by_killed_attempt in run.folder.glob(".*.tmp*"):
         left_by_killed_attempt.unlink()
+
+
+def _batches(run: RunSpec, settings: TrainingSettings, pool: Images) -> Iterator[Batch]:
+    """All training images once more, as they are, for the running statistics of averaged weights."""
+    torch.manual_seed(run.seed_for("average"))
+    every = torch.arange(len(pool), device=pool.labels.device)
+    for number, rows in enumerate(every.split(settings.micro_batch or settings.batch_size)):
+        made = {name: generator(run.seed_for("average", name, number), pool.device) for name in PURPOSES}
+        yield Batch(pool.take(rows), pool.labels[rows], rows, pool, made, settings.epochs - 1)
 
 
 def _run_steps(
@@ -218,10 +229,11 @@ def _run_steps(
             group["lr"] = rate * group.get("lr_factor", 1.0)
         buffers = [buffer.clone() for buffer in network.buffers()] if network.bad_steps else []
         loss, correct = _gradients(run, settings, pool, fabric, network, progress, rows, epoch)
-        size: torch.Tensor | None = loss
-        if settings.clip_gradient is not None:
-            size = fabric.clip_gradients(network, optimizer, max_norm=settings.clip_gradient, error_if_nonfinite=False)
-        if network.bad_steps and not bool(torch.isfinite(loss) & torch.isfinite(loss if size is None else size)):
+        size: torch.Tensor | None = None
+        if settings.clip_gradient is not None or network.bad_steps:
+            largest = math.inf if settings.clip_gradient is None else settings.clip_gradient
+            size = fabric.clip_gradients(network, optimizer, max_norm=largest, error_if_nonfinite=False)
+        if network.bad_steps and not (math.isfinite(loss) and math.isfinite(size or 0)):
             _leave_out(run, settings, network, buffers, progress, epoch)
         else:
             progress.bad_steps = 0
@@ -246,8 +258,8 @@ def _run_steps(
             progress.history.append(
                 {
                     "epoch": epoch + 1,
-                    "loss": progress.loss / max(progress.seen, 1),
-                    "accuracy": progress.correct / max(progress.seen, 1),
+                    "loss": progress.loss / progress.seen if progress.seen else math.nan,
+                    "accuracy": progress.correct / progress.seen if progress.seen else math.nan,
                     "lr": rate,
                 }
             )
@@ -281,8 +293,8 @@ def _gradients(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients of one step, by parts of the batch once a whole one did not fit in the device's memory.
 
-    Every part draws what the whole batch would, so that the mean over the parts is the loss of the batch; only
-    batch normalisation and a network's own noise see the parts. A memory or support passes whole with each part.
+    Every part draws the support that the whole batch would, so that the mean over the parts is the loss of the batch;
+    only batch normalisation and noise see the parts. A memory or support passes whole with each part.
 
     Returns:
         The loss () and the number of right answers (), both on the device.
@@ -299,11 +311,11 @@ def _gradients(
         try:
             made = {name: generator(run.seed_for(name, progress.step), fabric.device) for name in PURPOSES}
             images = pool.take(rows, made["augment"])
-            drawn = {name: made[name].get_state() for name in made}
+            drawn = {name: made[name].get_state() for name in SHARED}
+            torch.manual_seed(run.seed_for("network", progress.step))  # a network's own noise, dropout say
             for part, shown in zip(rows.split(size), images.split(size), strict=True):
                 for name, state in drawn.items():
                     made[name].set_state(state)
-                torch.manual_seed(run.seed_for("network", progress.step))  # a network's own noise, dropout say
                 batch = Batch(shown, pool.labels[part], part, pool, made, epoch)
                 with fabric.autocast():  # a marked method of a single device does not get it from Fabric
                     part_loss, answers = network.training_loss(batch)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from lookalike.backbones.base import Backbone
-from lookalike.backbones.dense_flow import DenseFlowBackbone
+from lookalike.backbones.dense_flow import DenseFlowBackbone, check_precision
 from lookalike.data.images import crop_and_flip
 from lookalike.determinism import generator
 from lookalike.errors import LookalikeError
@@ -97,8 +97,8 @@ class Inference(BaseSettings):
 class Settings(TrainedSettings):
     """Study entry of `protoflow`."""
 
+    has_gradient: ClassVar[bool] = False  # a flow takes whole numbers
     method: Literal["protoflow"]
-    pixels: Literal["levels"] = "levels"
     backbone_from: str | None = Field(None, description="A `dense_flow` model whose run of the same seed starts it.")
     modes: Annotated[tuple[Literal["posterior"], ...], Field(min_length=1)] = ("posterior",)
     explain: tuple[Literal["posterior"], ...] = ("posterior",)
@@ -121,6 +121,9 @@ class Settings(TrainedSettings):
         published = self.prototypes.start == "weights"
         if published and (self.backbone is None or self.backbone.weights is None):
             raise ValueError("prototypes.start: weights needs backbone: {name: ..., weights: FILE}")
+        check_precision(self.training)
+        if self.losses.base and self.trains == "prototypes":
+            raise ValueError("losses.base trains a density of the flow, which trains: prototypes leaves as it is")
         if self.training is None and not published:
             raise ValueError("training is left out, but nothing else makes prototypes; or write start: weights")
         return self
@@ -190,8 +193,10 @@ class Model(Classifier):
         encoded = self.backbone.encode(batch.images, flow.draw_noises(len(batch.images), noise))
         weighted = self.prototypes.weighted(F.dropout(encoded.z, self.settings.latent_dropout))
         if self.settings.prototypes.dropout:
-            uniform = torch.rand(weighted.shape, generator=noise, device=noise.device)
-            weighted = drop_components(weighted, self.settings.prototypes.dropout, uniform.to(weighted))
+            share = self.settings.prototypes.dropout
+            uniform = torch.rand(weighted.shape, generator=noise, device=noise.device).to(weighted)
+            none_left = (uniform < share).all(2, keepdim=True)  # a class would have no density at all
+            weighted = drop_components(weighted, share, uniform.masked_fill(none_left, 1))
         log_probs = class_log_prob(weighted, self.settings.prototypes.likelihood)
         loss = cross_entropy(log_probs, batch.labels)
         loss = loss + bits_per_dim(encoded.ldj, label_log_prob(log_probs, batch.labels), flow.dims)
@@ -263,7 +268,10 @@ class Model(Classifier):
 
     def log_probs(self, queries: Embedded) -> Tensor:
         """(B, C) log p(x, z | class) of the likelihood that the study chose, nats."""
-        weighted, ldj = self.draws(queries)
+        return self.log_probs_of(*self.draws(queries))
+
+    def log_probs_of(self, weighted: Tensor, ldj: Tensor) -> Tensor:
+        """(B, C) of what `draws` gives."""
         return self._mean_of_draws(class_log_prob(weighted, self.settings.prototypes.likelihood) + ldj[..., None])
 
     def predict(self, queries: Embedded, mode: str) -> Prediction:

@@ -14,7 +14,7 @@ from torch import Tensor
 from lookalike.explanation.record import Explanation, PrototypeMatch, exemplars
 from lookalike.methods.base import Embedded
 from lookalike.methods.protoflow.flow.dense_flow import DenseFlow
-from lookalike.methods.protoflow.prototypes import Likelihood, class_log_prob, responsibilities
+from lookalike.methods.protoflow.prototypes import responsibilities
 
 if TYPE_CHECKING:
     from lookalike.methods.protoflow.classifier import Model
@@ -85,23 +85,22 @@ def pruning_order(usage: Tensor) -> Tensor:
     return torch.stack([order // usage.shape[1], order % usage.shape[1]], 1)
 
 
-def pruned_accuracy(joint: Tensor, labels: Tensor, usage: Tensor, points: int, likelihood: Likelihood) -> Tensor:
+def pruned_accuracy(model: Model, queries: Embedded, points: int) -> Tensor:
     """Accuracy with fewer prototypes, (points, 2): prototypes kept, share of right answers.
 
     Args:
-        joint: (B, C, K) log-density of queries and prototypes.
-        labels: (B,).
-        usage: (C, K), see `pruning_order`.
+        model: the classifier with its support.
+        queries: embedded.
         points: numbers of prototypes to try, from all to one a class.
-        likelihood: of a class.
     """
-    order, rest = pruning_order(usage), joint.clone()
+    usage = model.usage
+    order, (rest, ldj) = pruning_order(usage), model.draws(queries)
     rows, done = [], 0
     for without in torch.linspace(0, len(order), min(points, len(order) + 1)).round().long().unique().tolist():
         gone = order[done:without]
-        rest[:, gone[:, 0], gone[:, 1]] = -torch.inf
+        rest[..., gone[:, 0], gone[:, 1]] = -torch.inf
         done = without
-        hits = (class_log_prob(rest, likelihood).argmax(1) == labels).double().mean()
+        hits = (model.log_probs_of(rest, ldj).argmax(1) == queries.labels).double().mean()
         rows.append(torch.stack([torch.tensor(float(usage.numel() - without), dtype=torch.float64), hits]))
     return torch.stack(rows)
 

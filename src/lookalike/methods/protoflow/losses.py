@@ -10,6 +10,9 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+MOST_NUMBERS = 2**24  # of pairs of components in memory at a time: 64 MiB a tensor
 
 
 def bits_per_dim(ldj: Tensor, log_prob: Tensor, dims: int) -> Tensor:
@@ -38,20 +41,21 @@ def ramp_up(epoch: int, start: int, length: int) -> float:
     return min(1.0, (epoch - start + 1) / length)
 
 
-def hellinger(means: Tensor, log_vars: Tensor) -> Tensor:
-    """Squared Hellinger distances of a class's components, taken to the power 1/D of what overlaps.
+def hellinger(means: Tensor, log_vars: Tensor, other_means: Tensor, other_log_vars: Tensor) -> Tensor:
+    """Squared Hellinger distances of normals, taken to the power 1/D of what overlaps.
 
     Args:
-        means: (..., K, D).
-        log_vars: (..., K, D).
+        means: (..., D).
+        log_vars: (..., D).
+        other_means: (..., D).
+        other_log_vars: (..., D).
 
     Returns:
-        (..., K, K) between 0 and 1.
+        (...) between 0 and 1.
     """
-    one, other = (log_vars.unsqueeze(dim) for dim in (-2, -3))
-    both = torch.logaddexp(one, other) - math.log(2)
-    apart = (means.unsqueeze(-2) - means.unsqueeze(-3)).square()
-    log_overlap = (0.25 * (one + other) - 0.5 * both - apart * (-both).exp() / 8).mean(-1)
+    both = torch.logaddexp(log_vars, other_log_vars) - math.log(2)
+    apart = (means - other_means).square()
+    log_overlap = (0.25 * (log_vars + other_log_vars) - 0.5 * both - apart * (-both).exp() / 8).mean(-1)
     return -log_overlap.expm1()
 
 
@@ -60,8 +64,17 @@ def diversity_loss(means: Tensor, log_vars: Tensor) -> Tensor:
     count = means.shape[1]
     if count < 2:
         return means.new_zeros(())
-    first, second = torch.triu_indices(count, count, 1, device=means.device)
-    found: Tensor = -hellinger(means, log_vars)[:, first, second].mean()
+    pairs = torch.triu_indices(count, count, 1, device=means.device)
+    at_once = max(1, MOST_NUMBERS // (pairs.shape[1] * means.shape[2]))
+
+    def of_classes(mean: Tensor, log_var: Tensor) -> Tensor:
+        first, second = ((mean[:, some], log_var[:, some]) for some in pairs)
+        return hellinger(*first, *second).sum()
+
+    parts = zip(means.split(at_once), log_vars.split(at_once), strict=True)
+    # Computed again in the backward pass: of 200 classes with ten components, pairs of one scale take gigabytes.
+    total = torch.stack([checkpoint(of_classes, *part, use_reentrant=False) for part in parts]).sum()  # type: ignore[misc]
+    found: Tensor = -total / (len(means) * pairs.shape[1])
     return found
 
 

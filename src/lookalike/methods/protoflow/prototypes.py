@@ -165,6 +165,9 @@ class Prototypes(nn.Module):
             LookalikeError: number of classes, components or dimensions differ.
         """
         own = {name: value.clone() for name, value in self.state_dict().items()}
+        known = {int(name.split(".")[1]) for name in state if name.startswith("gmms.")}
+        if known and len(known) != len(self.mean):
+            raise LookalikeError(f"the checkpoint has mixtures of {len(known)} classes, the data set {len(self.mean)}.")
         try:
             for label in range(len(self.mean)):
                 for name, value in _one_class(state, f"gmms.{label}.", self.kind).items():

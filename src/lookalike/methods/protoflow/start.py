@@ -102,7 +102,8 @@ def expectation_maximisation(x: Tensor, means: Tensor, upstream: bool = False) -
     Returns:
         Means (K, D), variances (K, D), weights (K,).
     """
-    count = len(means)
+    count, centre = len(means), x.mean(0)
+    x, means = x - centre, means - centre  # float32 keeps few digits of differences of large squares
     variances, weights = torch.ones_like(means), x.new_full((count,), 1 / count)
     before = -np.inf
     for _ in range(MOST_ROUNDS + 1):
@@ -111,11 +112,12 @@ def expectation_maximisation(x: Tensor, means: Tensor, upstream: bool = False) -
         weights = total / len(x)
         means = share.T @ x / total[:, None]
         variances = share.T @ x.square() / total[:, None] - means.square() + FLOOR
+        variances = variances.clamp_min(FLOOR)
         score = float(_weighted(x, means, variances, weights, upstream).logsumexp(1).mean())
         if score - before < EM_GAIN:
             break
         before = score
-    return means, variances, weights
+    return means + centre, variances, weights
 
 
 def _weighted(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor, upstream: bool) -> Tensor:
