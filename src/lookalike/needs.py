@@ -54,6 +54,8 @@ def job_needs(
     long = stage in LONG or (stage == "explain" and looks_again(plan.models[model]))
     gallery = int(1000 * plan.models[model].get("inference", {}).get("gallery_gb", 0))
     found = {**_expected(stage, entry_settings(plan.datasets[dataset]), at_once, long, gallery), **said}
+    if stage == "train" and "gpu" not in said:
+        found["gpu"] = (plan.models[model].get("training") or {}).get("devices", 1)
     for name in ("mem_mb", "runtime"):
         found[name] *= min(attempt, 2)
         if most and name in most:

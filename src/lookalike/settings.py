@@ -52,6 +52,9 @@ class TrainingSettings(Settings):
     resized_crop: tuple[Share, Share] | None = Field(
         None, description="Photographs: random crop of so large a share of the area, resized; usually [0.08, 1]."
     )
+    devices: Annotated[int, Field(ge=1)] = Field(
+        1, description="GPUs of one run, each with its part of every batch; processes where there is no GPU."
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         60, description="Seconds between checkpoints; 0 writes one after every step."

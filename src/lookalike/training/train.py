@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ from lookalike.training.averaging import make_average, take_average
 from lookalike.training.checkpoint import load_checkpoint, save_checkpoint
 from lookalike.training.schedules import learning_rate
 from lookalike.training.stopping import StopRequest
+from lookalike.training.together import train_together
 
 PURPOSES = ("augment", "support", "noise", "view")
 SHARED = ("support",)  # by all parts of a batch
@@ -103,7 +105,11 @@ def train(run: RunSpec, on_epoch: Callable[[Progress], None] = lambda progress: 
     except (NotImplementedError, OSError) as error:  # a file system without locks
         log.warning("%s cannot be locked (%s)", run.folder, error)
     try:
-        _train(run, data, key, on_epoch)
+        settings = TrainingSettings.model_validate(run.settings["training"])
+        if settings.devices > 1:
+            train_together(settings, partial(_train, run, data, key), on_epoch)
+        else:
+            _train(run, data, key, _alone(run, settings), on_epoch)
     finally:
         lock.release()
 
@@ -115,19 +121,25 @@ def _is_finished(run: RunSpec, key: str) -> bool:
     return all(path.exists() for path in outputs) and read_json(record).get("key") == key
 
 
-def _train(run: RunSpec, data: PreparedData, key: str, on_epoch: Callable[[Progress], None]) -> None:
-    """Train a run that no other process trains."""
-    pin_arithmetic(run.plan.threads)
-    settings = TrainingSettings.model_validate(run.settings["training"])
+def _alone(run: RunSpec, settings: TrainingSettings) -> Fabric:
+    """Fabric on the device that has room."""
     # Named, since Fabric would take a SLURM job for one of its own and look for `srun`.
     alone = LightningEnvironment()
     device = best_device(run.plan.runs_per_gpu)
     devices = 1 if device.type == "cpu" else [device.index]
-    fabric = Fabric(accelerator=device.type, devices=devices, precision=settings.precision, plugins=alone)
+    return Fabric(accelerator=device.type, devices=devices, precision=settings.precision, plugins=alone)
+
+
+def _train(run: RunSpec, data: PreparedData, key: str, fabric: Fabric, on_epoch: Callable[[Progress], None]) -> None:
+    """Train a run that no other process trains, or with others that do the same on other devices."""
+    pin_arithmetic(run.plan.threads)
+    settings = TrainingSettings.model_validate(run.settings["training"])
     rows = data.training_rows(run)
     pool = open_images(data, rows, fabric.device, settings)
     classifier = build_classifier(run, data)
     classifier.check_training(pool)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        classifier = torch.nn.SyncBatchNorm.convert_sync_batchnorm(classifier)
     optimizer = make_optimizer(classifier, settings)
     network, optimizer = fabric.setup(classifier, optimizer)
     network.mark_forward_method("training_loss")
@@ -149,6 +161,8 @@ def _train(run: RunSpec, data: PreparedData, key: str, on_epoch: Callable[[Progr
         classifier.start_training(pool, generator(run.seed_for("start"), fabric.device), settings.batch_size)
 
     def save() -> None:
+        if not fabric.is_global_zero:
+            return
         save_checkpoint(
             path,
             key,
@@ -165,6 +179,8 @@ def _train(run: RunSpec, data: PreparedData, key: str, on_epoch: Callable[[Progr
         _run_steps(run, settings, pool, fabric, network, optimizer, average, progress, save, on_epoch, stop)
     if average is not None:
         take_average(classifier, average, _batches(run, settings, pool))
+    if not fabric.is_global_zero:
+        return
     write_tensors(run.folder / "model.safetensors", classifier.state_dict())
     assert progress.history is not None
     write_text(run.folder / "history.csv", as_csv(progress.history))
@@ -249,8 +265,8 @@ def _run_steps(
 
         ended = position + 1 == steps_per_epoch
         now = time.perf_counter()
-        stopping = bool(stop.signal)
-        saving = (stopping or now - saved >= settings.checkpoint_seconds) and progress.step < total
+        stopping, due = _agreed(fabric, bool(stop.signal), now - saved >= settings.checkpoint_seconds)
+        saving = (stopping or due) and progress.step < total
         if ended or saving or progress.step % STEPS_UNSEEN == 0:
             _stop_at_bad_step(run, int(bad_step), total, epoch, settings)
             progress.loss, progress.correct = float(sums[0]), float(sums[1])
@@ -273,12 +289,25 @@ def _run_steps(
             on_epoch(progress)
         if stopping and progress.step < total:
             raise LookalikeError(
-                f"training of {run.id} was stopped by {stop.signal} at step {progress.step} of {total}; its checkpoint "
-                "is kept, and the same command goes on from it."
+                f"training of {run.id} was stopped by {stop.signal or 'a signal'} at step {progress.step} of {total}; "
+                "its checkpoint is kept, and the same command goes on from it."
             )
     if not _all_finite(network):
         _stop_at_bad_step(run, total - 1, total, settings.epochs - 1, settings)
     progress.seconds += time.perf_counter() - since
+
+
+def _agreed(fabric: Fabric, *wishes: bool) -> list[bool]:
+    """Wishes that any of several processes has; none may go on while another stops."""
+    if fabric.world_size == 1:
+        return list(wishes)
+    asked = torch.tensor(wishes, dtype=torch.float32, device=fabric.device)
+    return [bool(wish) for wish in fabric.all_reduce(asked, reduce_op="sum")]
+
+
+def _own_part(fabric: Fabric, rows: torch.Tensor) -> torch.Tensor:
+    """The rows of a batch that this process works on; all of them where there are fewer than processes."""
+    return rows if len(rows) < fabric.world_size else rows[fabric.global_rank :: fabric.world_size]
 
 
 def _gradients(
@@ -293,6 +322,8 @@ def _gradients(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients of one step, by parts of the batch once a whole one did not fit in the device's memory.
 
+    Of several processes each works on its own rows and with its own noise; gradients are averaged over them.
+
     Every part draws the support that the whole batch would, so that the mean over the parts is the loss of the batch;
     only batch normalisation and noise see the parts. A memory or support passes whole with each part.
 
@@ -302,6 +333,10 @@ def _gradients(
     Raises:
         LookalikeError: a single image does not fit.
     """
+    whole, rows = len(rows), _own_part(fabric, rows)
+    # The mean over processes of what they weigh so is the mean over the batch.
+    weight = 1.0 if whole < fabric.world_size else len(rows) * fabric.world_size / whole
+    mine = (fabric.global_rank,) if fabric.world_size > 1 else ()
     buffers = list(network.buffers())
     before = [buffer.clone() for buffer in buffers]
     while True:
@@ -309,22 +344,36 @@ def _gradients(
         loss = torch.zeros((), device=fabric.device)
         correct = torch.zeros((), dtype=torch.float64, device=fabric.device)
         try:
-            made = {name: generator(run.seed_for(name, progress.step), fabric.device) for name in PURPOSES}
+            made = {
+                name: generator(run.seed_for(name, progress.step, *(() if name in SHARED else mine)), fabric.device)
+                for name in PURPOSES
+            }
             images = pool.take(rows, made["augment"])
             drawn = {name: made[name].get_state() for name in SHARED}
-            torch.manual_seed(run.seed_for("network", progress.step))  # a network's own noise, dropout say
-            for part, shown in zip(rows.split(size), images.split(size), strict=True):
+            torch.manual_seed(run.seed_for("network", progress.step, *mine))  # a network's own noise, dropout say
+            parts = rows.split(size)
+            for number, (part, shown) in enumerate(zip(parts, images.split(size), strict=True)):
                 for name, state in drawn.items():
                     made[name].set_state(state)
                 batch = Batch(shown, pool.labels[part], part, pool, made, epoch)
-                with fabric.autocast():  # a marked method of a single device does not get it from Fabric
-                    part_loss, answers = network.training_loss(batch)
-                share = part_loss * (len(part) / len(rows))
-                fabric.backward(share)
+                waiting = fabric.world_size > 1 and number + 1 < len(parts)  # gradients cross over with the last part
+                with fabric.no_backward_sync(network, enabled=waiting):
+                    with fabric.autocast():  # a marked method of a single device does not get it from Fabric
+                        part_loss, answers = network.training_loss(batch)
+                    share = part_loss * (len(part) / len(rows) * weight)
+                    fabric.backward(share)
                 loss += share.detach()
                 correct += network.count_right(answers.detach(), batch)
+            if fabric.world_size > 1:
+                both = torch.stack([loss.double(), correct * (weight * whole / len(rows))])
+                loss, correct = fabric.all_reduce(both, reduce_op="mean")
             return loss, correct
         except torch.OutOfMemoryError:
+            if fabric.world_size > 1:
+                raise LookalikeError(
+                    f"a batch of {len(rows)} of {run.id} does not fit in the memory of {fabric.device}; write "
+                    f"training.micro_batch: {-(-size // 2)}."
+                ) from None
             if size == 1:
                 raise LookalikeError(
                     f"{run.id} does not fit in the memory of {fabric.device} even with one image at a time; "
