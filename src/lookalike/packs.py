@@ -88,10 +88,7 @@ def _families(plan: Plan) -> list[list[str]]:
         return [list(plan.models)]
     families: dict[str, list[str]] = {}
     for name in plan.models:
-        root = name
-        while source := plan.models[root].get("backbone_from"):
-            root = source
-        families.setdefault(root, []).append(name)
+        families.setdefault(plan.owner_of(name), []).append(name)
     return [sorted(models, key=lambda name: name != root) for root, models in families.items()]
 
 

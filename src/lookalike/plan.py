@@ -124,7 +124,7 @@ class RunSpec:
     @property
     def owner(self) -> RunSpec:
         """The run whose entry says which network this is: itself, or where `backbone_from` leads in the end."""
-        return self if self.source is None else self.source.owner
+        return RunSpec(self.plan, self.dataset, self.plan.owner_of(self.model), self.size, self.seed)
 
     @property
     def weights(self) -> Path | None:
@@ -256,6 +256,12 @@ class Plan:
                 for size in self.sizes:
                     if self.has_cell(dataset, model, size):
                         yield dataset, model, size
+
+    def owner_of(self, model: str) -> str:
+        """The model whose entry says which network this one has: itself, or where `backbone_from` leads in the end."""
+        while source := self.models[model].get("backbone_from"):
+            model = source
+        return model
 
     def query_sets(self, dataset: str) -> list[str]:
         """The entries whose images the models of a data set classify too."""

@@ -199,10 +199,7 @@ def _in_first_mode(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 def _network(plan: Plan, model: str) -> str:
     """The name of a model's backbone, its own or the one it takes over."""
-    settings = plan.models[model]
-    while settings.get("backbone_from"):
-        settings = plan.models[settings["backbone_from"]]
-    name: str = settings["backbone"]["name"]
+    name: str = plan.models[plan.owner_of(model)]["backbone"]["name"]
     return name
 
 

@@ -30,6 +30,7 @@ from lookalike.methods.protoflow.losses import (
     cross_entropy,
     diversity_loss,
     label_log_prob,
+    marginal_log_prob,
     prototype_loss,
     ramp_up,
 )
@@ -281,8 +282,7 @@ class Model(Classifier):
     def log_density(self, queries: Embedded) -> Tensor:
         """(B,) log-density of queries, classes equally likely, nats."""
         weighted, ldj = self.draws(queries)
-        densities = class_log_prob(weighted, "total").logsumexp(2) - math.log(self.n_classes) + ldj
-        return self._mean_of_draws(densities)
+        return self._mean_of_draws(marginal_log_prob(class_log_prob(weighted, "total")) + ldj)
 
     def measures(self, queries: Embedded, mode: str) -> dict[str, Tensor]:
         """Per query, (B,) each.

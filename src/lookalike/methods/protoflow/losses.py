@@ -27,8 +27,8 @@ def label_log_prob(log_probs: Tensor, labels: Tensor) -> Tensor:
 
 
 def marginal_log_prob(log_probs: Tensor) -> Tensor:
-    """(B,) log p(z), classes equally likely."""
-    return log_probs.logsumexp(1) - math.log(log_probs.shape[1])
+    """(...) log p(z) of (..., C), classes equally likely."""
+    return log_probs.logsumexp(-1) - math.log(log_probs.shape[-1])
 
 
 def cross_entropy(log_probs: Tensor, labels: Tensor) -> Tensor:
