@@ -220,12 +220,38 @@ def run_pack(
 
 
 @app.command()
+def analyse_responses(
+    plan: PlanFile, names: Annotated[list[str], typer.Argument(help="Entries of `human_studies`.")]
+) -> None:
+    """Analyse people's responses and released outputs of classifiers."""
+    from lookalike.human_study.analyse import analyse_responses as analyse
+
+    known, work = read_plan(plan), Work("analyse_responses")
+    for name in names:
+        log = known.folder / "logs" / f"analyse_responses-{name}.log"
+        work.do(name, log, lambda name=name: analyse(known, name))  # type: ignore[misc]
+    work.end()
+
+
+@app.command()
 def collect_metrics(plan: PlanFile) -> None:
     """Gather all predictions of a study into small files."""
     from lookalike.evaluation.collect import collect_metrics as collect
 
     known, work = read_plan(plan), Work("collect_metrics")
     work.do(known.study, known.folder / "logs" / "collect_metrics.log", lambda: collect(known))
+    work.end()
+
+
+@app.command()
+def compare(plan: PlanFile = Path("config.yaml")) -> None:
+    """Compare published numbers with those of a study, finished or not: a verdict for each."""
+    from lookalike.reporting.compare import compare as compare_study
+
+    known, work = read_plan(plan), Work("compare")
+    if not known.published:
+        raise LookalikeError(f"{known.study} names no published numbers; write published: [memory_wrap], say.")
+    work.do(known.study, known.folder / "logs" / "compare.log", lambda: compare_study(known))
     work.end()
 
 

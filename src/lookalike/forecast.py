@@ -254,6 +254,12 @@ def obstacles(plan: Plan) -> list[str]:
         for path, keys in named.items()
         if not Path(path).exists()
     ]
+    for name, entry in plan.human_studies.items():
+        found += [
+            f"{entry[key]} is missing; put it there, or change human_studies.{name}.{key}."
+            for key in ("sessions", "trials", "queries", "classifier_outputs")
+            if entry[key] and not Path(entry[key]).exists()
+        ]
     return [message for message in found if message]
 
 

@@ -58,9 +58,14 @@ def list_jobs(plan: Plan) -> list[Job]:
         made.append(Job("prepare_data", folder.name, folder / "manifest.json", folder, "prepare_data"))
     packed = [Job("run_pack", pack.name, pack.path, plan.folder, f"run_pack-{pack.name}") for pack in packs(plan)]
     made += packed or run_jobs(plan, plan.runs())
+    for name in plan.human_studies:
+        label = f"analyse_responses-{name}"
+        made.append(Job("analyse_responses", name, plan.human_study(name), plan.folder, label))
     made.append(
         Job("collect_metrics", plan.study, plan.folder / "tables" / "metrics.csv", plan.folder, "collect_metrics")
     )
+    if plan.published:
+        made.append(Job("compare", plan.study, plan.folder / "tables" / "published.csv", plan.folder, "compare"))
     for name in table_names(plan):
         made.append(Job("draw_table", name, table_paths(plan, name)[0], plan.folder, f"draw_table-{name}"))
     for name in figure_names(plan):

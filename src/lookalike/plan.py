@@ -11,7 +11,7 @@ from lookalike.errors import LookalikeError
 from lookalike.files import digest, read_json, write_json
 from lookalike.seeds import derive_seed
 
-PLAN_VERSION = 5
+PLAN_VERSION = 6
 PLACE_KEYS = ("datasets", "sizes")  # settings that say where a model runs, not how
 EXPLANATION_KEYS = (
     "heat_maps",
@@ -209,6 +209,8 @@ class Plan:
         runs_per_job: runs in one job of a cluster, from training to explanations; None for a job a stage and run.
         runs_per_gpu: runs that share a GPU at a time.
         patch: settings of the adversarial patch, where an evaluation set carries one.
+        human_studies: name -> settings of people's responses that are analysed.
+        published: files below workflow/published that results are compared with.
         root: the folder that holds `results/`.
     """
 
@@ -227,6 +229,8 @@ class Plan:
     runs_per_job: int | None = None
     runs_per_gpu: int = 1
     patch: dict[str, Any] | None = None
+    human_studies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    published: list[str] = field(default_factory=list)
     root: Path = Path("results")
 
     @property
@@ -238,6 +242,10 @@ class Plan:
     def path(self) -> Path:
         """results/<study>/plan.json."""
         return self.folder / "plan.json"
+
+    def human_study(self, name: str) -> Path:
+        """The numbers of people's responses."""
+        return self.folder / "human_study" / f"{name}.csv"
 
     def data_folder(self, dataset: str) -> Path:
         """results/data/<prepared form>, shared by all studies."""

@@ -12,6 +12,7 @@ from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import AnyDataSettings, settings_class
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
+from lookalike.human_study.settings import HumanStudySettings
 from lookalike.methods.registry import METHODS, load_method
 from lookalike.plan import Plan
 from lookalike.settings import JobResources, PatchSettings, Settings
@@ -57,6 +58,12 @@ class Study(Settings):
     )
     runs_per_gpu: Annotated[int, Field(ge=1)] = Field(1, description="Runs that share a GPU at a time.")
     patch: PatchSettings | None = Field(None, description="Adversarial patch of evaluation sets such as `test-patch`.")
+    human_studies: dict[Name, HumanStudySettings] = Field(
+        default={}, description="People's responses, and released outputs of classifiers, to be analysed."
+    )
+    published: tuple[Name, ...] = Field(
+        (), description="Files below workflow/published, such as memory_wrap, that results are compared with."
+    )
 
     def plan(self, root: Path = Path("results")) -> Plan:
         """Resolve into the plan that the stages read."""
@@ -79,6 +86,8 @@ class Study(Settings):
             runs_per_job=self.runs_per_job,
             runs_per_gpu=self.runs_per_gpu,
             patch=None if self.patch is None else self.patch.model_dump(mode="json"),
+            human_studies={name: one.model_dump(mode="json") for name, one in self.human_studies.items()},
+            published=list(self.published),
             root=root,
         )
 

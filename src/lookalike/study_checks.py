@@ -12,6 +12,7 @@ from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.methods.base import TrainedSettings
 from lookalike.needs import ON_GPU
 from lookalike.plan import is_unchanged
+from lookalike.reporting.published import published_names, read_published
 from lookalike.settings import PatchSettings
 from lookalike.suggest import as_yaml, nearest
 
@@ -92,7 +93,14 @@ def check_names(study: Study, source: str) -> None:
                 f"{source}: resources.{key}.gpu is {study.resources[key].gpu}, but {stage} works on the CPU. Write\n"
                 f"  resources:\n    {key}: {{runtime: 60}}"
             )
-    for key in ("sizes", "seeds", "evaluation_sets"):
+    for name in study.published:
+        if name not in published_names():
+            raise LookalikeError(
+                f"{source}: published names {name!r}, but workflow/published has {', '.join(published_names())}. "
+                f"Write\n  published: [{nearest(name, published_names())}]"
+            )
+        read_published(name)
+    for key in ("sizes", "seeds", "evaluation_sets", "published"):
         entries = getattr(study, key)
         if len(set(entries)) < len(entries):
             raise LookalikeError(f"{source}: {key} names an entry twice: {entries}. Write each once.")

@@ -20,10 +20,13 @@ from lookalike.plan import Plan, named_weights
 from lookalike.reporting.names import (
     figure_names,
     figure_paths,
+    released_figures,
+    released_tables,
     shown_explanations,
     table_names,
     table_paths,
 )
+from lookalike.reporting.published import FOLDER
 from lookalike.serve import client
 from lookalike.stages import prepared_version, stage_code
 
@@ -118,6 +121,9 @@ wildcard_constraints:
     prepared=r"[a-z0-9_-]+",
     source=r"[a-z0-9_]+",
     explanation=r"[a-z0-9_-]+",
+    responses="|".join(PLAN.human_studies) or "(?!)",
+    released_table="|".join(released_tables(PLAN)) or "(?!)",
+    released_figure="|".join(released_figures(PLAN)) or "(?!)",
     pack=r"[a-z0-9_-]+",
 
 
@@ -447,6 +453,35 @@ def records():
     return [str(run.folder / "run.json") for run in PLAN.runs()]
 
 
+def responses_of(wildcards):
+    """The files of a human study."""
+    entry = PLAN.human_studies[wildcards.responses]
+    names = ("sessions", "trials", "queries", "classifier_outputs")
+    return [entry[name] for name in names if entry[name]]
+
+
+def settings_of_responses(wildcards):
+    """What an entry says besides its files."""
+    return [PLAN.seed, json.dumps(PLAN.human_studies[wildcards.responses])]
+
+
+def analysed():
+    """The numbers of all human studies."""
+    return [str(PLAN.human_study(name)) for name in PLAN.human_studies]
+
+
+def published_files():
+    """The published numbers that the study names."""
+    return [str(FOLDER / f"{name}.csv") for name in PLAN.published]
+
+
+def comparison():
+    """The files of the comparison with published numbers, where there is one."""
+    return (
+        [str(path) for path in table_paths(PLAN, "published")] if PLAN.published else []
+    )
+
+
 def explanation_of(wildcards):
     """The records that a drawn explanation shows, and the images."""
     found = shown_explanations(PLAN)[wildcards.explanation]
@@ -474,7 +509,10 @@ def first_modes():
 
 def table_files():
     """All files of all tables."""
-    return [str(path) for name in table_names(PLAN) for path in table_paths(PLAN, name)]
+    drawn = [
+        str(path) for name in table_names(PLAN) for path in table_paths(PLAN, name)
+    ]
+    return comparison() + drawn
 
 
 def figure_files():

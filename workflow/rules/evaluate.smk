@@ -48,3 +48,24 @@ rule collect_metrics:
         "Collect the metrics of all evaluations"
     shell:
         "lookalike collect-metrics {params.plan}"
+
+
+rule analyse_responses:
+    input:
+        responses_of,
+    output:
+        "<study>/human_study/{responses}.csv",
+        "<study>/human_study/{responses}.json",
+    log:
+        "<study>/logs/analyse_responses-{responses}.log",
+    benchmark:
+        "<study>/benchmarks/analyse_responses-{responses}.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        settings=settings_of_responses,
+        code=stage_code("analyse_responses"),
+    message:
+        "Analyse human study {wildcards.responses}"
+    shell:
+        "lookalike analyse-responses {params.plan} {wildcards.responses}"

@@ -278,6 +278,109 @@ rule table_prototypes:
         "lookalike draw-table {params.plan} prototypes"
 
 
+rule table_released:
+    input:
+        analysed(),
+    output:
+        csv="<study>/tables/{released_table}.csv",
+        tex="<study>/tables/{released_table}.tex",
+        md=report(
+            "<study>/tables/{released_table}.md",
+            category="Human study",
+            labels={"table": "{released_table}"},
+        ),
+    log:
+        "<study>/logs/draw_table-{released_table}.log",
+    benchmark:
+        "<study>/benchmarks/draw_table-{released_table}.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_table"),
+    message:
+        "Table: {wildcards.released_table}"
+    shell:
+        "lookalike draw-table {params.plan} {wildcards.released_table}"
+
+
+rule compare:
+    input:
+        published=published_files(),
+        human=analysed(),
+        metrics="<study>/tables/metrics.csv",
+    output:
+        csv="<study>/tables/published.csv",
+        tex="<study>/tables/published.tex",
+        md=report(
+            "<study>/tables/published.md",
+            category="Tables",
+            labels={"table": "published against reproduced"},
+        ),
+    log:
+        "<study>/logs/compare.log",
+    benchmark:
+        "<study>/benchmarks/compare.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        names=PLAN.published,
+        code=stage_code("compare"),
+    message:
+        "Compare published numbers with reproduced ones"
+    shell:
+        "lookalike compare {params.plan}"
+
+
+rule figure_published:
+    input:
+        "<study>/tables/published.csv",
+    output:
+        svg=report(
+            "<study>/figures/published.svg",
+            category="Figures",
+            labels={"figure": "published against reproduced"},
+        ),
+        pdf="<study>/figures/published.pdf",
+        png="<study>/figures/published.png",
+    log:
+        "<study>/logs/draw_figure-published.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-published.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_figure"),
+    message:
+        "Figure: published against reproduced"
+    shell:
+        "lookalike draw-figure {params.plan} published"
+
+
+rule figure_released:
+    input:
+        analysed(),
+    output:
+        svg=report(
+            "<study>/figures/{released_figure}.svg",
+            category="Human study",
+            labels={"figure": "{released_figure}"},
+        ),
+        pdf="<study>/figures/{released_figure}.pdf",
+        png="<study>/figures/{released_figure}.png",
+    log:
+        "<study>/logs/draw_figure-{released_figure}.log",
+    benchmark:
+        "<study>/benchmarks/draw_figure-{released_figure}.tsv"
+    localrule: True
+    params:
+        plan=str(PLAN.path),
+        code=stage_code("draw_figure"),
+    message:
+        "Figure: {wildcards.released_figure}"
+    shell:
+        "lookalike draw-figure {params.plan} {wildcards.released_figure}"
+
+
 rule figure_accuracy:
     input:
         "<study>/tables/metrics.csv",

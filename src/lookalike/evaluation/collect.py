@@ -34,9 +34,9 @@ def collect_metrics(plan: Plan) -> None:
     for evaluation in plan.evaluations():
         frame = read_predictions(evaluation)
         key = evaluation_key(evaluation)
-        whole.append({**key, **_metrics(frame)})
+        whole.append({**key, **measure_predictions(frame)})
         for label, part in frame.groupby("label"):
-            classes.append({**key, "label": label, **_metrics(part)})
+            classes.append({**key, "label": label, **measure_predictions(part)})
         which = bin_of(frame.confidence.to_numpy())
         draws = frame.draw.nunique() if "draw" in frame else 1  # several answers a query are no more queries
         for number in range(BINS):
@@ -114,10 +114,10 @@ def read_table(path: Path) -> pd.DataFrame:
         raise LookalikeError(f"{path} cannot be read ({error}); delete it and run again.") from None
 
 
-def _metrics(frame: pd.DataFrame) -> dict[str, float]:
+def measure_predictions(frame: pd.DataFrame) -> dict[str, float]:
     """Metrics of an evaluation; where a mode has several draws, the mean over them."""
     if "draw" in frame:
-        drawn = pd.DataFrame([_metrics(part) for _, part in frame.drop(columns="draw").groupby(frame.draw)])
+        drawn = pd.DataFrame([measure_predictions(part) for _, part in frame.drop(columns="draw").groupby(frame.draw)])
         means = {str(name): float(value) for name, value in drawn.mean().items()}
         return {**means, "n": int(drawn["n"].iloc[0])}
     found = summarise(

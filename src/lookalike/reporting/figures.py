@@ -20,6 +20,14 @@ from lookalike.explanation.patch_drawing import draw_correspondences, draw_flow
 from lookalike.explanation.prototype_drawing import draw_between, draw_looks_like, draw_prototypes
 from lookalike.explanation.record import Explanation, read_explanations
 from lookalike.plan import Plan
+from lookalike.reporting.human_figures import (
+    figure_classifiers,
+    figure_human_accuracy,
+    figure_human_contrasts,
+    figure_human_sensitivity,
+    figure_human_team,
+    figure_published,
+)
 from lookalike.reporting.names import shown_explanations
 from lookalike.reporting.style import GREY, PAGE, PALETTE, save_figure, set_style
 from lookalike.reporting.summaries import GROUP, of_several_sizes, over_seeds, possible, read_metrics
@@ -228,6 +236,12 @@ FIGURES: dict[str, Callable[[Plan], Figure]] = {
     "reliability": figure_reliability,
     "learning_curves": figure_learning_curves,
     "size": figure_size,
+    "human_accuracy": figure_human_accuracy,
+    "human_contrasts": figure_human_contrasts,
+    "human_sensitivity": figure_human_sensitivity,
+    "human_team": figure_human_team,
+    "classifiers": figure_classifiers,
+    "published": figure_published,
 }
 
 

@@ -27,6 +27,29 @@ def table_names(plan: Plan) -> list[str]:
         *["counterfactuals"] * scored,
         *["correspondences"] * any(True for _ in plan.correspondences()),
         *["prototypes"] * any(True for _ in plan.prototypes()),
+        *released_tables(plan),
+    ]
+
+
+def released_tables(plan: Plan) -> list[str]:
+    """Tables of people's responses and of the classifiers' released outputs."""
+    entries = list(plan.human_studies.values())
+    responses = any(entry["trials"] for entry in entries)
+    return [
+        *["human_accuracy", "human_difficulty", "human_sensitivity", "human_contrasts", "human_clean"] * responses,
+        *["human_team"] * any(entry["tuning_images"] for entry in entries),
+        *["classifiers", "classifier_pairs"] * any(entry["classifier_outputs"] for entry in entries),
+    ]
+
+
+def released_figures(plan: Plan) -> list[str]:
+    """Figures of the same."""
+    entries = list(plan.human_studies.values())
+    responses = any(entry["trials"] for entry in entries)
+    return [
+        *["human_accuracy", "human_contrasts", "human_sensitivity"] * responses,
+        *["human_team"] * any(entry["tuning_images"] for entry in entries),
+        *["classifiers"] * any(entry["classifier_outputs"] for entry in entries),
     ]
 
 
@@ -70,6 +93,8 @@ def figure_names(plan: Plan) -> list[str]:
         *(f"heat_maps-{name}" for name in with_heat_maps),
         *(f"{kind}-{name}" for kind in ("correspondences", "flow") for name in with_patches),
         *(f"{kind}-{name}" for kind in ("looks_like", "prototypes", "between") for name in with_prototypes),
+        *released_figures(plan),
+        *["published"] * bool(plan.published),
     ]
 
 

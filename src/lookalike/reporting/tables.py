@@ -11,6 +11,16 @@ from lookalike.evaluation.collect import read_predictions
 from lookalike.evaluation.statistics import compare_paired, summarise_seeds
 from lookalike.files import write_text, writing
 from lookalike.plan import Plan
+from lookalike.reporting.human_tables import (
+    table_classifier_pairs,
+    table_classifiers,
+    table_human_accuracy,
+    table_human_clean,
+    table_human_contrasts,
+    table_human_difficulty,
+    table_human_sensitivity,
+    table_human_team,
+)
 from lookalike.reporting.memory_tables import (
     table_counterfactuals,
     table_explanations,
@@ -185,6 +195,14 @@ TABLES: dict[str, Callable[[Plan], tuple[pd.DataFrame, pd.DataFrame, str]]] = {
     "counterfactuals": table_counterfactuals,
     "correspondences": table_correspondences,
     "prototypes": table_prototypes,
+    "human_accuracy": table_human_accuracy,
+    "human_difficulty": table_human_difficulty,
+    "human_sensitivity": table_human_sensitivity,
+    "human_contrasts": table_human_contrasts,
+    "human_clean": table_human_clean,
+    "human_team": table_human_team,
+    "classifiers": table_classifiers,
+    "classifier_pairs": table_classifier_pairs,
 }
 
 
