@@ -72,14 +72,15 @@ def compare(plan: Plan) -> str:
     path = plan.folder / "tables" / "published"
     with writing(path.with_suffix(".csv")) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
-    parts = list(shown_tables(table))
+    parts = twins(table)
     write_text(
-        path.with_suffix(".md"), "\n".join(f"## {name}\n\n{as_markdown(shown, said)}" for name, shown, said in parts)
+        path.with_suffix(".md"),
+        "\n".join(f"## {twin.name.replace('_', ' ')}\n\n{as_markdown(twin.shown, twin.caption)}" for twin in parts),
     )
     label = f"tab:{plan.study}-published".replace("_", "-")
     write_text(
         path.with_suffix(".tex"),
-        "\n".join(as_latex(shown, said, f"{label}-{number}") for number, (_, shown, said) in enumerate(parts)),
+        "\n".join(as_latex(twin.shown, twin.caption, f"{label}-{number}") for number, twin in enumerate(parts)),
     )
     return summary(table)
 
@@ -255,8 +256,27 @@ def as_published(value: float, published: str, more: int = 1) -> str:
     return f"{value:.{len(published.partition('.')[2]) + more * ('.' in published)}f}"
 
 
-def shown_tables(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame, str]]:
-    """Each published table with its twin: name, rows as text, caption; what nobody could read comes last."""
+@dataclass(frozen=True)
+class Twin:
+    """A published table and its reproduction.
+
+    Attributes:
+        name: of the published table; `absent` for all that nobody could read.
+        shown: its rows as text.
+        made_by: where the reproduction of each row stands; empty where there is none.
+        verdicts: verdict -> how many rows.
+        caption: paper, verdicts and sources.
+    """
+
+    name: str
+    shown: pd.DataFrame
+    made_by: list[str]
+    verdicts: dict[str, int]
+    caption: str
+
+
+def twins(table: pd.DataFrame) -> list[Twin]:
+    """Each published table with its twin; what nobody could read comes last."""
     found = []
     known = table[table.mark != "unreadable"]
     for (paper, name), part in known.groupby(["paper", "table"], sort=False):
@@ -269,17 +289,22 @@ def shown_tables(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame, str]]:
             printed = row.published + f" \N{PLUS-MINUS SIGN} {row.spread}" * bool(row.spread)
             difference = "" if math.isnan(row.difference) else f"{row.difference:+.2g}"
             unit = "" if row.unit == "count" else row.unit
-            rows.append([row.row, row.column, unit, printed, reproduced, difference, row.verdict, row.why])
-        headings = ["Row", "Column", "Unit", "Published", "Reproduced", "Difference", "Verdict", "Why"]
+            rows.append([row.row, row.column, unit, printed, reproduced, difference, row.by, row.verdict, row.why])
+        headings = ["Row", "Column", "Unit", "Published", "Reproduced", "Difference", "By", "Verdict", "Why"]
         shown = pd.DataFrame(rows, columns=headings)
+        if shown["By"].nunique() == 1:
+            shown = shown.drop(columns="By")
         kept = [name for name in shown if name in ("Row", "Column", "Verdict") or (shown[name] != "").any()]
-        sources = "; ".join(dict.fromkeys(part.source))
         counts = Counter(part.verdict)
-        said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-        found.append((str(name), shown[kept], f"{paper}: {said}. Published in: {sources}."))
+        verdicts = {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
+        said = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        sources = "; ".join(dict.fromkeys(part.source))
+        caption = f"{paper}: {said}. Published in: {sources}."
+        found.append(Twin(str(name), shown[kept], list(part.made_by), verdicts, caption))
     absent = table[table.mark == "unreadable"]
     if len(absent):
         shown = absent[["paper", "column", "source", "why"]]
         shown.columns = pd.Index(["Paper", "Number", "Published in", "Why it is absent"])
-        found.append(("absent", shown, "Published numbers that nobody here could read; none is filled in from memory."))
+        caption = "Published numbers that nobody here could read; none is filled in from memory."
+        found.append(Twin("absent", shown, [""] * len(absent), {}, caption))
     return found
