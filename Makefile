@@ -1,4 +1,5 @@
 # make reproduce   set up .venv from the lock, then run a study (default: config.yaml)
+# make smoke       the same study in small, on made-up images, in minutes
 # make test        set up .venv, then run the tests
 # make test-slurm  the workflow on a real SLURM on this host
 STUDY   ?= config.yaml
@@ -6,10 +7,16 @@ PROFILE ?= profiles/default
 PYTHON  ?= python3
 BIN     := .venv/bin
 
-.PHONY: reproduce test test-slurm check benchmark ui schema lock clean
+.PHONY: reproduce smoke test test-slurm check benchmark ui schema lock clean
 
 reproduce: .venv/ready
 	$(BIN)/snakemake --workflow-profile $(PROFILE) --configfile $(STUDY)
+
+# A study's whole configuration on made-up images and random networks, in minutes: does all of it work?
+smoke: .venv/ready
+	$(BIN)/lookalike make-smoke $(STUDY) results/smoke/$(basename $(notdir $(STUDY)))
+	$(BIN)/snakemake --directory results/smoke/$(basename $(notdir $(STUDY))) \
+	    --configfile results/smoke/$(basename $(notdir $(STUDY)))/study.yaml
 
 test: .venv/ready
 	$(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

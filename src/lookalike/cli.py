@@ -400,6 +400,17 @@ def score_matching(
 
 
 @app.command()
+def make_smoke(
+    study: Annotated[Path, typer.Argument(help="A study's YAML.")],
+    folder: Annotated[Path, typer.Argument(help="Made anew; the small study, its data and its results.")],
+) -> None:
+    """Make a study in small, with made-up images and random networks, to see that all of it works."""
+    from lookalike.smoke import make_smoke as make
+
+    typer.echo(f"make-smoke {study}: {make(study, folder)} in {folder}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of a study."""
     import json

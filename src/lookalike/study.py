@@ -79,7 +79,7 @@ class Study(Settings):
             sizes=[str(size) for size in self.sizes],
             seeds=list(self.seeds),
             evaluation_sets=list(self.evaluation_sets),
-            baseline=self.baseline or next((name for name, model in self.models.items() if model.modes), ""),
+            baseline=self.baseline or next((name for name, model in self.models.items() if model.classifies), ""),
             explained_queries=self.explained_queries,
             threads=self.threads,
             resources={name: needs.model_dump(exclude_none=True) for name, needs in self.resources.items()},

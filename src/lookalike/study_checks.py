@@ -31,7 +31,7 @@ PLACED = (  # stages a cluster runs
     "show_prototypes",
     "run_pack",
 )
-RESERVED = ("data", "downloads", "tracking", "benchmarks")
+RESERVED = ("data", "downloads", "tracking", "benchmarks", "smoke")
 
 
 def check_names(study: Study, source: str) -> None:
@@ -72,7 +72,7 @@ def check_names(study: Study, source: str) -> None:
         )
     if study.patch is not None:
         _check_patch(study, study.patch, source)
-    classifying = [name for name, model in study.models.items() if model.modes]
+    classifying = [name for name, model in study.models.items() if model.classifies]
     if not classifying:
         raise LookalikeError(f"{source}: no model classifies anything. Write\n  models: {{fc: {{method: fc}}}}")
     if study.baseline and study.baseline not in classifying:

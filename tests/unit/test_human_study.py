@@ -154,7 +154,12 @@ def test_teams_in_plain_loops(name: str, responses: Responses) -> None:
     outputs = read_outputs(settings.classifier_outputs)
     cells = team.form_teams(responses, outputs, settings.tuning_images, np.random.default_rng(0))
     random.seed(42)
-    for key, condition in (("resnet50", "ResNet-50"), ("knn", "kNN"), ("emd_corr", "EMD-Corr"), ("chm_corr", "CHM-Corr")):
+    for key, condition in (
+        ("resnet50", "ResNet-50"),
+        ("knn", "kNN"),
+        ("emd_corr", "EMD-Corr"),
+        ("chm_corr", "CHM-Corr"),
+    ):
         column = "resnet50_conf_pct" if key == "resnet50" else f"{key}_votes20"
         images = [(int(r[column]) * (1 if key == "resnet50" else 5), r[f"{key}_correct"] == "1") for r in table]
         order = list(range(len(images)))
@@ -240,7 +245,9 @@ def made_responses(effect: float, persons: int = 24, queries: int = 40) -> Respo
             chance = 0.65 + hardness[query] + skill + effect * boxed
             correct = rng.random() < chance
             accepted = correct == right
-            table.append((person, "EMD-Corr" if boxed else "EMD-NN", person, query + 1, query, right, accepted, correct))
+            table.append(
+                (person, "EMD-Corr" if boxed else "EMD-NN", person, query + 1, query, right, accepted, correct)
+            )
     columns = ["session", "condition", "person", "position", "query", "ai_correct", "accepted", "correct"]
     trials = pd.DataFrame(table, columns=columns).assign(percent=50, difficulty="medium")
     sessions = trials[["session", "condition", "person"]].drop_duplicates().assign(seconds=1.0, first_session=True)
@@ -353,7 +360,9 @@ def test_classifiers_in_plain_loops() -> None:
             group = [row[f"{key}_correct"] == "1" for row in table if row[f"{key}_votes20"] == str(votes)]
             if group:
                 error += abs(sum(group) / len(group) - votes / 20) * len(group) / len(table)
-                assert of(cells, "by_confidence", label, str(votes)).value == pytest.approx(100 * sum(group) / len(group))
+                assert of(cells, "by_confidence", label, str(votes)).value == pytest.approx(
+                    100 * sum(group) / len(group)
+                )
         assert of(cells, "classifiers", label, "calibration_error").value == pytest.approx(100 * error)
     both = [(row["knn_correct"] == "1", row["emd_corr_correct"] == "1") for row in table]
     only = [sum(a and not b for a, b in both), sum(b and not a for a, b in both)]

@@ -19,14 +19,14 @@ from safetensors.numpy import load_file
 from torch import distributions
 
 from lookalike.backbones.build import make_backbone
-from lookalike.backbones.dense_flow import DenseFlowBackbone
+from lookalike.backbones.dense_flow import DenseFlowBackbone, content_seeds
 from lookalike.data.images import open_images
 from lookalike.data.prepare import prepare_data
 from lookalike.data.prepared import open_data, open_queries
 from lookalike.data.settings import entry_settings
 from lookalike.determinism import generator
 from lookalike.errors import LookalikeError
-from lookalike.evaluation.collect import collect_metrics
+from lookalike.evaluation.collect import collect_metrics, measure_predictions, read_predictions
 from lookalike.evaluation.evaluate import evaluate
 from lookalike.explanation.explain import explain
 from lookalike.explanation.prototypes import show_prototypes
@@ -34,12 +34,12 @@ from lookalike.explanation.record import read_explanations
 from lookalike.methods.base import Batch, Embedded
 from lookalike.methods.build import build_classifier, load_classifier
 from lookalike.methods.protoflow import losses
-from lookalike.methods.protoflow.classifier import Model, Settings, content_seeds
+from lookalike.methods.protoflow.classifier import Model, Settings
 from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, FlowShape
 from lookalike.methods.protoflow.prototypes import Prototypes, component_log_prob
 from lookalike.methods.protoflow.start import start_prototypes
 from lookalike.packs import packs
-from lookalike.plan import Plan
+from lookalike.plan import Evaluation, Plan
 from lookalike.settings import BackboneSettings
 from lookalike.study import check_study
 from lookalike.support.precompute import embed_queries, load_run, precompute_support
@@ -235,7 +235,7 @@ def test_through_the_stages(tiny: Plan) -> None:
     torch.testing.assert_close(model.embed(images)[2:4], model.embed(images[2:4]), atol=1e-4, rtol=1e-4)
     whole = torch.from_numpy(data.images[data.rows("test")]).long()
     with torch.no_grad():
-        found = model.backbone.flow.encode(whole, model._noises_of(whole, 0))
+        found = model.backbone.flow.encode(whole, model.backbone.noises_of(whole, 0))
         decoded = model.backbone.flow.decode(found.z, found.dropped)
     assert int((model.backbone.flow.to_pixels(decoded) != whole).sum()) == 0
 
@@ -359,7 +359,7 @@ def test_a_flow_of_another_run_starts_the_classifier(tiny: Plan) -> None:
         del study["models"][name]["backbone"]
     plan = check_study(study, "tiny.yaml").plan(tiny.root)
     plan.write()
-    assert {e.run.model for e in plan.evaluations()} == {"frozen", "knn", "means"}
+    assert {e.run.model for e in plan.evaluations()} == {"flow", "frozen", "knn", "means"}
     flow, frozen, means = (plan.run(f"digits/{name}/100/seed0") for name in ("flow", "frozen", "means"))
     for run in (flow, frozen, means):
         train(run)
@@ -375,6 +375,20 @@ def test_a_flow_of_another_run_starts_the_classifier(tiny: Plan) -> None:
     knn = plan.run("digits/knn/100/seed0")
     precompute_support(knn)
     evaluate(knn, "vote", "test")
+    precompute_support(flow)
+    evaluate(flow, "density", "test")
+    found = read_predictions(Evaluation(flow, "density", "test"))
+    assert list(found) == ["id", "label", "log_density", "bits_per_dim"]
+    data = open_data(flow)
+    model = load_classifier(flow, data)
+    seen = open_images(data, data.rows("test")[:4]).take(torch.arange(4))
+    with torch.no_grad():
+        encoded = model.backbone.encode(seen, model.backbone.noises_of(seen, 0))
+        density = encoded.ldj + model.backbone.flow.log_base(encoded.z)
+    np.testing.assert_allclose(found.log_density[:4], density, rtol=1e-4)
+    np.testing.assert_allclose(found.bits_per_dim, -found.log_density / np.log(2) / 64, rtol=1e-6)
+    measured = measure_predictions(found)
+    assert measured == {"n": len(found), "bits_per_dim": pytest.approx(found.bits_per_dim.mean())}
     with pytest.raises(LookalikeError, match="dense_flow classifies nothing"):
         build_classifier(flow, open_data(flow)).predict(Embedded.unlabelled(torch.zeros(1, 1)), "posterior")
 

@@ -201,7 +201,8 @@ def test_verdicts_of_made_up_results(tmp_path: Path) -> None:
 def test_verdicts_of_made_up_densities(tmp_path: Path) -> None:
     plan = replace(read_study(ROOT / "workflow/studies/protoflow.yaml").plan(), root=tmp_path)
     made_metrics(
-        plan, [("cifar10", "all", "flow_scratch", "density", "test", s, None, v) for s, v in enumerate((2.97, 2.98, 2.985))]
+        plan,
+        [("cifar10", "all", "flow_scratch", "density", "test", s, None, v) for s, v in enumerate((2.97, 2.98, 2.985))],
     )
     table = compared(plan)
     verdicts = dict(zip(table.row, table.verdict, strict=True))
@@ -228,7 +229,14 @@ def test_released_data_give_every_published_number(tmp_path: Path, monkeypatch: 
     (borderline,) = [row for _, row in known[known.verdict == "differs"].iterrows()]
     assert (borderline.table, borderline.row) == ("significance_imagenet", "ResNet-50 vs EMD-Corr")
     assert borderline.why.startswith("borderline")
-    assert twins(pd.concat([table]).assign(**{c: pd.to_numeric(table[c], errors="coerce") for c in ("reproduced", "low", "high", "difference")}))[-1].name == "absent"
+    assert (
+        twins(
+            pd.concat([table]).assign(
+                **{c: pd.to_numeric(table[c], errors="coerce") for c in ("reproduced", "low", "high", "difference")}
+            )
+        )[-1].name
+        == "absent"
+    )
     analyse_responses(plan, "cub")
     assert plan.human_study("cub").read_bytes() == first["cub"]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lookalike.backbones.base import Backbone
+from lookalike.determinism import generator
 from lookalike.errors import LookalikeError
 from lookalike.methods.protoflow.flow.arguments import read_arguments
 from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, Encoded, FlowShape
@@ -85,6 +87,28 @@ class DenseFlowBackbone(Backbone):
             noises = [torch.zeros(len(levels), *shape).to(like) for shape in self.flow.noise_shapes()]
         return self.flow.encode(levels, noises)
 
+    def noises_of(self, images: Tensor, sample: int) -> list[Tensor]:
+        """Noises for `encode`: the same for the same image, whatever is beside it.
+
+        Args:
+            images: (B, C, H, W).
+            sample: which of several draws.
+        """
+        shapes = self.flow.noise_shapes()
+        sizes = [math.prod(shape) for shape in shapes]
+        seeds = content_seeds(images, sample)
+        drawn = torch.stack([torch.randn(sum(sizes), generator=generator(seed)) for seed in seeds]).to(images)
+        return [part.view(-1, *shape) for part, shape in zip(drawn.split(sizes, 1), shapes, strict=True)]
+
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, C', h, w) latents at the mode of all noises."""
         return self.encode(images).z
+
+
+def content_seeds(images: Tensor, sample: int) -> list[int]:
+    """A seed an image, of its pixels alone."""
+    values = images.round().long().flatten(1).cpu()
+    place = torch.arange(1, values.shape[1] + 1) * 0x9E3779B97F4A7C1 + (sample + 1) * 0x2545F4914F6CDD1
+    mixed = (values + 1) * place  # wraps around, on every machine alike
+    mixed = (mixed ^ (mixed >> 29)) * 0x1B873593CC9E2D51 & 0x7FFFFFFFFFFFFFFF
+    return (mixed.sum(1) & 0x7FFFFFFFFFFFFFFF).tolist()

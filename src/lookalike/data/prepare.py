@@ -66,7 +66,22 @@ def _prepare(settings: DataSettings, folder: Path) -> str:
         settings.source, downloads() / settings.source, folder / ".unpacked", settings.model_dump(mode="json")
     )
     raw: RawData = importlib.import_module(row.reader).read(source)
-    counts = _check(raw, settings)
+    _check(raw, settings)
+    write_prepared(raw, settings, folder)
+    source.discard()
+    shutil.rmtree(folder / ".shards", ignore_errors=True)
+    return f"{len(raw.labels):,} images, {len(raw.class_names)} classes"
+
+
+def write_prepared(raw: RawData, settings: DataSettings, folder: Path) -> None:
+    """Write what was read in its on-disk form, the manifest last.
+
+    Args:
+        raw: images and labels.
+        settings: of the set.
+        folder: where the files go.
+    """
+    row = DATA_SETS[settings.source]
     manifest = folder / "manifest.json"
     manifest.unlink(missing_ok=True)
     for old in folder.glob("images*"):
@@ -91,7 +106,7 @@ def _prepare(settings: DataSettings, folder: Path) -> str:
             "source": row.source,
             "options": settings.prepare_options(),
             "classes": raw.class_names,
-            "images": counts,
+            "images": dict(Counter(raw.splits.tolist())),
             "test_images_in_training": repeated,
             "point_names": list(raw.point_names),
             **facts,
@@ -102,13 +117,10 @@ def _prepare(settings: DataSettings, folder: Path) -> str:
             },
         },
     )
-    source.discard()
-    shutil.rmtree(folder / ".shards", ignore_errors=True)
-    return f"{len(raw.labels):,} images, {len(raw.class_names)} classes"
 
 
-def _check(raw: RawData, settings: DataSettings) -> dict[str, int]:
-    """Images by split, if they are what they must be."""
+def _check(raw: RawData, settings: DataSettings) -> None:
+    """Raise LookalikeError unless images by split are what they must be."""
     counts = dict(Counter(raw.splits.tolist()))
     expected = settings.source_counts()
     row = DATA_SETS[settings.source]
@@ -130,7 +142,6 @@ def _check(raw: RawData, settings: DataSettings) -> dict[str, int]:
         raise LookalikeError(
             f"data set {settings.source}: a label is {raw.labels.max()}, but there are {len(raw.class_names)} classes."
         )
-    return counts
 
 
 def _repeated(hashes: list[str], splits: np.ndarray) -> int:

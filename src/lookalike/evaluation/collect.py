@@ -35,6 +35,8 @@ def collect_metrics(plan: Plan) -> None:
         frame = read_predictions(evaluation)
         key = evaluation_key(evaluation)
         whole.append({**key, **measure_predictions(frame)})
+        if "predicted" not in frame:  # a density of images, no classes
+            continue
         for label, part in frame.groupby("label"):
             classes.append({**key, "label": label, **measure_predictions(part)})
         which = bin_of(frame.confidence.to_numpy())
@@ -120,6 +122,9 @@ def measure_predictions(frame: pd.DataFrame) -> dict[str, float]:
         drawn = pd.DataFrame([measure_predictions(part) for _, part in frame.drop(columns="draw").groupby(frame.draw)])
         means = {str(name): float(value) for name, value in drawn.mean().items()}
         return {**means, "n": int(drawn["n"].iloc[0])}
+    densities = {"bits_per_dim": float(frame.bits_per_dim.mean())} if "bits_per_dim" in frame else {}
+    if "predicted" not in frame:
+        return {"n": len(frame), **densities}
     found = summarise(
         frame.confidence.to_numpy(),
         (frame.label == frame.predicted).to_numpy(),
@@ -135,8 +140,8 @@ def measure_predictions(frame: pd.DataFrame) -> dict[str, float]:
         found["real_accuracy_upstream"] = real_accuracy(correct, upstream=True)
     if "top_predicted" in frame:
         found |= _explanation_metrics(frame)
-    if "bits_per_dim" in frame:
-        found["bits_per_dim"] = float(frame.bits_per_dim.mean())
+    found |= densities
+    if "reconstruction_error" in frame:
         found["reconstruction_error"] = float(frame.reconstruction_error.max())
         found["changed_pixels"] = int(frame.changed_pixels.sum())
     return found

@@ -16,6 +16,7 @@ from lookalike.errors import LookalikeError
 from lookalike.evaluation.metrics import fit_temperature, real_correct
 from lookalike.files import writing
 from lookalike.methods.base import Embedded, Prediction
+from lookalike.methods.registry import load_method
 from lookalike.plan import RunSpec
 from lookalike.support.precompute import load_run
 
@@ -29,6 +30,11 @@ def evaluate(run: RunSpec, mode: str, split: str) -> None:
         LookalikeError: data, weights or support are missing or damaged, or a probability is not a number.
     """
     data, classifier, queries = load_run(run, split)
+    if not load_method(run.settings["method"]).Settings.classifies:
+        columns = {"id": queries.ids, "label": queries.labels, **classifier.measures(queries, mode)}
+        with writing(run.predictions(mode, split)) as temporary:
+            pq.write_table(pa.table({name: _array(values) for name, values in columns.items()}), temporary)
+        return
     prediction = classifier.predict(queries, mode)
     if bool(prediction.log_probs.isnan().any()):
         raise LookalikeError(f"{run.id} gives probabilities that are not numbers in mode {mode}; train the run again.")

@@ -28,6 +28,7 @@ class MethodSettings(Settings):
     """What every model entry of a study has. `inference` and `modes` do not touch training."""
 
     has_gradient: ClassVar[bool] = False  # of the answer by the image, which an adversarial patch follows
+    classifies: ClassVar[bool] = True  # or models images alone
     method: str
     modes: tuple[str, ...]
     explain: tuple[str, ...] = Field((), description="Modes that leave explanation records.")

@@ -1,11 +1,12 @@
 """DenseFlow alone: a flow trained to model images, from which a prototype classifier starts.
 
 Grcić, Grubišić and Šegvić, NeurIPS 2021 (arXiv 2106.04627); section 5 of the ProtoFlow specification. It classifies
-nothing, so that it has no inference modes; its loss, in history.csv, is bits a dimension.
+nothing: its predictions are densities of images.
 """
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -26,7 +27,8 @@ class Settings(TrainedSettings):
     has_gradient: ClassVar[bool] = False
     method: Literal["dense_flow"]
     backbone: BackboneSettings = BackboneSettings(name="dense_flow_small")
-    modes: tuple[()] = ()
+    classifies: ClassVar[bool] = False
+    modes: tuple[Literal["density"]] = ("density",)
     explain: tuple[()] = ()
 
     @model_validator(mode="after")
@@ -61,6 +63,16 @@ class Model(Classifier):
     def count_right(self, answers: Tensor, batch: Batch) -> Tensor:
         """() not a number: there is no right answer."""
         return answers.new_full((), torch.nan)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, 1) log-densities, nats, under one draw of the noises, which an image's pixels decide: a bound."""
+        encoded = self.backbone.encode(images, self.backbone.noises_of(images, 0))
+        return (encoded.ldj + self.backbone.flow.log_base(encoded.z))[:, None]
+
+    def measures(self, queries: Embedded, mode: str) -> dict[str, Tensor]:
+        """Per query, (B,) each: `log_density` in nats and `bits_per_dim`."""
+        density = queries.features[:, 0]
+        return {"log_density": density, "bits_per_dim": -density / (math.log(2) * self.backbone.flow.dims)}
 
     def predict(self, queries: Embedded, mode: str) -> Prediction:
         """Raise: a density gives no classes."""

@@ -24,7 +24,7 @@ from lookalike.evaluation.statistics import LEVEL, summarise_seeds
 from lookalike.files import write_text, writing
 from lookalike.plan import Evaluation, Plan, RunSpec
 from lookalike.reporting.published import Address, Published, published_rows
-from lookalike.reporting.summaries import GROUP, read_metrics
+from lookalike.reporting.summaries import GROUP, read_densities
 from lookalike.reporting.tables import as_latex, as_markdown
 
 VERDICTS = ("match", "within seed spread", "differs", "not run", "cannot be run here")
@@ -60,7 +60,7 @@ def compare(plan: Plan) -> str:
     rows = []
     human = Human(plan)
     metrics = plan.folder / "tables" / "metrics.csv"
-    collected = read_metrics(plan) if metrics.exists() else None
+    collected = read_densities(plan) if metrics.exists() else None
     for one in published_rows(plan):
         here = [address for address in one.addresses if address.is_in(plan)]
         for address in here or (None,):

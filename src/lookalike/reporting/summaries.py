@@ -42,8 +42,14 @@ LIMITS = {
 
 
 def read_metrics(plan: Plan, name: str = "metrics") -> pd.DataFrame:
-    """A file of `collect_metrics`, rows in the order of the study."""
-    return pd.read_csv(plan.folder / "tables" / f"{name}.csv", dtype={"size": str})
+    """A file of `collect_metrics`, rows in the order of the study; of metrics.csv those of classifiers."""
+    frame = pd.read_csv(plan.folder / "tables" / f"{name}.csv", dtype={"size": str})
+    return frame[frame.accuracy.notna()].reset_index(drop=True) if name == "metrics" else frame
+
+
+def read_densities(plan: Plan) -> pd.DataFrame:
+    """metrics.csv, the rows of methods that model images and classify nothing included."""
+    return pd.read_csv(plan.folder / "tables" / "metrics.csv", dtype={"size": str})
 
 
 def of_several_sizes(frame: pd.DataFrame) -> pd.DataFrame:

@@ -35,6 +35,7 @@ from lookalike.reporting.summaries import (
     of_several_sizes,
     over_seeds,
     possible,
+    read_densities,
     read_metrics,
     summary_columns,
 )
@@ -64,7 +65,7 @@ def table_calibration(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
         "nll": ("NLL (nats)", 1, 4),
         "brier": ("Brier score", 1, 4),
     }
-    frame = read_metrics(plan)
+    frame = read_densities(plan)
     if "bits_per_dim" in frame:  # of methods that model the images themselves
         metrics["bits_per_dim"] = ("Bits/dim", 1, 3)
     numbers = over_seeds(frame, list(metrics), GROUP)
@@ -108,6 +109,8 @@ def table_comparison(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame, str]:
         run = evaluation.run
         key = (run.dataset, run.size, run.model, evaluation.mode, evaluation.split)
         frame = read_predictions(evaluation)
+        if "predicted" not in frame:
+            continue
         draws = frame.draw.nunique() if "draw" in frame else 1
         frame = frame.sort_values(["draw", "id"] if draws > 1 else "id")
         hits.setdefault(key, {})[run.seed] = (frame.label == frame.predicted).to_numpy().reshape(draws, -1)

@@ -17,9 +17,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from lookalike.backbones.base import Backbone
-from lookalike.backbones.dense_flow import DenseFlowBackbone, check_precision
+from lookalike.backbones.dense_flow import DenseFlowBackbone, check_precision, content_seeds
 from lookalike.data.images import crop_and_flip
-from lookalike.determinism import generator
 from lookalike.errors import LookalikeError
 from lookalike.explanation.record import Explanation
 from lookalike.methods.base import Batch, Classifier, Embedded, Looks, Pool, Prediction, TrainedSettings
@@ -230,17 +229,9 @@ class Model(Classifier):
         parts = []
         for sample in range(self.settings.inference.samples):
             seen = self._moved(images, sample) if sample and self.settings.inference.views else images
-            encoded = self.backbone.encode(seen, self._noises_of(images, sample))
+            encoded = self.backbone.encode(seen, self.backbone.noises_of(images, sample))
             parts += [encoded.z.flatten(1), encoded.ldj[:, None].to(encoded.z)]
         return torch.cat(parts, 1)
-
-    def _noises_of(self, images: Tensor, sample: int) -> list[Tensor]:
-        """The same for the same image, whatever is beside it."""
-        shapes = self.backbone.flow.noise_shapes()
-        sizes = [math.prod(shape) for shape in shapes]
-        seeds = content_seeds(images, sample)
-        drawn = torch.stack([torch.randn(sum(sizes), generator=generator(seed)) for seed in seeds]).to(images)
-        return [part.view(-1, *shape) for part, shape in zip(drawn.split(sizes, 1), shapes, strict=True)]
 
     def _moved(self, images: Tensor, sample: int) -> Tensor:
         """The images as training may show them; which way depends on the image alone."""
@@ -303,7 +294,7 @@ class Model(Classifier):
         flow, errors, changed = self.backbone.flow, [], []
         for rows in torch.arange(len(queries)).split(IMAGES_AT_ONCE):
             some = images.take(rows)
-            encoded = self.backbone.encode(some, self._noises_of(some, 0))
+            encoded = self.backbone.encode(some, self.backbone.noises_of(some, 0))
             back = flow.decode(encoded.z, encoded.dropped)
             errors.append((back - encoded.start).abs().flatten(1).amax(1).cpu())
             changed.append((flow.to_pixels(back) != some.round()).flatten(1).sum(1).cpu())
@@ -342,12 +333,3 @@ class Model(Classifier):
     def explain(self, queries: Embedded, mode: str) -> list[Explanation]:
         """The prototypes that a query looks like, as pictures, with the training images nearest to each."""
         return explain_queries(self, queries, mode)
-
-
-def content_seeds(images: Tensor, sample: int) -> list[int]:
-    """A seed an image, of its pixels alone."""
-    values = images.round().long().flatten(1).cpu()
-    place = torch.arange(1, values.shape[1] + 1) * 0x9E3779B97F4A7C1 + (sample + 1) * 0x2545F4914F6CDD1
-    mixed = (values + 1) * place  # wraps around, on every machine alike
-    mixed = (mixed ^ (mixed >> 29)) * 0x1B873593CC9E2D51 & 0x7FFFFFFFFFFFFFFF
-    return (mixed.sum(1) & 0x7FFFFFFFFFFFFFFF).tolist()
