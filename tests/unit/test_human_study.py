@@ -1,4 +1,4 @@
-"""The human study: recomputed in the dullest way from the released files, and its statistics against their definitions."""
+"""The human study: recomputed in the dullest way from the released files; statistics against their definitions."""
 
 import csv
 import gzip
@@ -378,7 +378,10 @@ def write(path: Path, text: str) -> str:
 
 
 SESSIONS = "session,condition\n1,kNN\n2,EMD-NN\n"
-TRIALS = "session,query,ai_correct,response,shown_confidence\n1,a.jpg,1,accept,0.9\n1,b.jpg,0,accept,0.4\n2,a.jpg,1,reject,0.9\n"
+TRIALS = (
+    "session,query,ai_correct,response,shown_confidence\n"
+    "1,a.jpg,1,accept,0.9\n1,b.jpg,0,accept,0.4\n2,a.jpg,1,reject,0.9\n"
+)
 
 
 def made_settings(folder: Path, sessions: str = SESSIONS, trials: str = TRIALS) -> HumanStudySettings:

@@ -16,6 +16,7 @@ from lookalike.study import check_study, read_study
 
 ROOT = Path(__file__).parents[2]
 NAN = float("nan")
+APART = "{:.2f} apart, 95 % of such differences are below {:.2f}"
 
 
 def number(value: str = "71.29", **more: object) -> Published:
@@ -51,34 +52,34 @@ def exact(value: float) -> Reproduced:
         (number("0.010", tolerance="33%"), exact(0.0149), "match", "within 33%: "),
         (number("0.010", tolerance="33%"), exact(0.0150), "differs", ""),
         # seeds: 15 published runs without a spread are taken to spread like ours; t(14) sqrt(2/15) = 0.7832 sd
-        (number("66.93", n=15), seeds(67.70, 1.0, 15), "within seed spread", "0.77 apart, 95 % of such differences are below 0.78"),
-        (number("66.93", n=15), seeds(67.72, 1.0, 15), "differs", "0.79 apart, 95 % of such differences are below 0.78"),
+        (number("66.93", n=15), seeds(67.70, 1.0, 15), "within seed spread", APART.format(0.77, 0.78)),
+        (number("66.93", n=15), seeds(67.72, 1.0, 15), "differs", APART.format(0.79, 0.78)),
         # no number of runs: one; t(14) sqrt(1 + 1/15) = 2.2152 sd
-        (number("66.93"), seeds(69.1, 1.0, 15), "within seed spread", "2.17 apart, 95 % of such differences are below 2.22"),
+        (number("66.93"), seeds(69.1, 1.0, 15), "within seed spread", APART.format(2.17, 2.22)),
         # both spreads: Welch, 8.0 freedom: t sqrt(4/5 + 4/5)
         (
             number("60", n=5, spread="2", spread_kind="sd over seeds"),
             seeds(62.5, 2.0, 5),
             "within seed spread",
-            "2.50 apart, 95 % of such differences are below 2.92",
+            APART.format(2.50, 2.92),
         ),
         (number("66.93", n=15), seeds(66.93, 1.0, 3, 15), "match", "3 of 15 seeds"),
         (
             number("66.93", n=15),
             seeds(69.0, 1.0, 3, 15),
             "within seed spread",
-            "2.07 apart, 95 % of such differences are below 2.72; 3 of 15 seeds",
+            APART.format(2.07, 2.72) + "; 3 of 15 seeds",
         ),
         (number("66.93", n=15), seeds(69.0, NAN, 1, 1), "differs", "no spread is known: one seed"),
         (
             number("71.29", n=15, spread="5.75", spread_kind="sd over seeds"),
             seeds(80.0, NAN, 1, 1),
             "within seed spread",
-            "8.71 apart, 95 % of such differences are below 12.74",
+            APART.format(8.71, 12.74),
         ),
         (number("66.93"), exact(NAN), "differs", "the reproduction is not a number"),
     ],
-)  # fmt: skip
+)
 def test_verdicts(published: Published, found: Reproduced, verdict: str, why: str) -> None:
     assert judge(published, found) == (verdict, why)
 
@@ -200,11 +201,10 @@ def test_verdicts_of_made_up_results(tmp_path: Path) -> None:
 
 def test_verdicts_of_made_up_densities(tmp_path: Path) -> None:
     plan = replace(read_study(ROOT / "workflow/studies/protoflow.yaml").plan(), root=tmp_path)
-    made_metrics(
-        plan,
-        [("cifar10", "all", "flow_scratch", "density", "test", s, None, v) for s, v in enumerate((2.97, 2.98, 2.985))],
-    )
+    found = enumerate((2.97, 2.98, 2.985))
+    made_metrics(plan, [("cifar10", "all", "flow_scratch", "density", "test", seed, None, v) for seed, v in found])
     table = compared(plan)
+    table = table[table.unit == "bits/dim"]
     verdicts = dict(zip(table.row, table.verdict, strict=True))
     assert verdicts["CIFAR-10"] == "match"
     assert verdicts["CelebA64"] == "cannot be run here"
@@ -244,10 +244,9 @@ def test_released_data_give_every_published_number(tmp_path: Path, monkeypatch: 
 def test_an_address_that_leads_nowhere_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = GOOD.replace("run:svhn/fc/all/linear@test/accuracy", "human:cub/accuracy/kNN/acuracy")
     (tmp_path / "made.csv").write_text(f"{HEAD}\n{text}\n")
-    monkeypatch.setattr(published_room, "FOLDER", tmp_path)
+    plan = replace(read_study(ROOT / "config.yaml").plan(), root=tmp_path, published=["made"])
     read = published_room.read_published
     monkeypatch.setattr(published_room, "read_published", lambda name: read(name, tmp_path))
-    plan = replace(read_study(ROOT / "config.yaml").plan(), root=tmp_path, published=["made"])
     plan.human_study("cub").parent.mkdir(parents=True)
     plan.human_study("cub").write_text("table,row,column,value,unit,sd,low,high,n\naccuracy,kNN,accuracy,1,%,,,,3\n")
     with pytest.raises(LookalikeError, match=r"human:cub/accuracy/kNN/acuracy is no cell of the analysis"):

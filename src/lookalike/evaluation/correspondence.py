@@ -106,7 +106,7 @@ def score_correspondences(run: RunSpec, split: str) -> str:
         found += _between_parts(classifier, shown, queries, training, own, theirs)
     found += _without_exemplars(classifier, queries, records, made)
     classifier.open_gallery(Looks(training.take), run.support_folder / "gallery.safetensors", gallery_origin(run, data))
-    found += _without_patches(classifier, shown, queries, records, made)
+    found += _without_patches(classifier, Looks(shown.take, own), shown, queries, records, made)
     with writing(run.correspondences(split)) as temporary:
         pq.write_table(pa.Table.from_pylist([vars(score) for score in found]), temporary)
     return f"{len(queries)} queries"
@@ -245,7 +245,12 @@ def _without_exemplars(
 
 
 def _without_patches(
-    classifier: Reranker, shown: Images, queries: Embedded, records: list[Explanation], made: torch.Generator
+    classifier: Reranker,
+    looks: Looks,
+    shown: Images,
+    queries: Embedded,
+    records: list[Explanation],
+    made: torch.Generator,
 ) -> list[Score]:
     """The vote when the patches that count most, over the shown exemplars, are painted over; and as many at random."""
     before = _share_of(classifier, queries, records)
@@ -261,8 +266,7 @@ def _without_patches(
     for by, weight in (("method", strength), ("random", chance)):
         taken = weight.argsort(dim=1, descending=True, stable=True)[:, :count]
         shown.change = _painted(taken, grid, shown)
-        images = Looks(shown.take)
-        left = classifier.compare(embed(classifier, shown), images)
+        left = classifier.compare(embed(classifier, shown), looks)
         after = _share_of(classifier, left, records)
         found += _falls(before, after, queries, "patches_taken", by, count)
     shown.change = None

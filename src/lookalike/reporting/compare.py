@@ -23,6 +23,7 @@ from lookalike.evaluation.collect import measure_predictions, read_predictions
 from lookalike.evaluation.statistics import LEVEL, summarise_seeds
 from lookalike.files import write_text, writing
 from lookalike.plan import Evaluation, Plan, RunSpec
+from lookalike.reporting.names import heading
 from lookalike.reporting.published import Address, Published, published_rows
 from lookalike.reporting.summaries import GROUP, read_densities
 from lookalike.reporting.tables import as_latex, as_markdown
@@ -75,7 +76,7 @@ def compare(plan: Plan) -> str:
     parts = twins(table)
     write_text(
         path.with_suffix(".md"),
-        "\n".join(f"## {twin.name.replace('_', ' ')}\n\n{as_markdown(twin.shown, twin.caption)}" for twin in parts),
+        "\n".join(f"## {heading(twin.name)}\n\n{as_markdown(twin.shown, twin.caption)}" for twin in parts),
     )
     label = f"tab:{plan.study}-published".replace("_", "-")
     write_text(

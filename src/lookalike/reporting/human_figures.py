@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from lookalike.human_study.responses import CLASSIFIERS, CONDITIONS
 from lookalike.plan import Plan
 from lookalike.reporting.human_tables import read_cells
+from lookalike.reporting.names import heading
 from lookalike.reporting.style import COLUMN, GREY, PAGE, PALETTE, RIGHT, WRONG
 
 SIGNIFICANT = 0.05
@@ -205,7 +206,7 @@ def _published_panel(axis: Axes, name: str, part: pd.DataFrame) -> None:
     ]
     _name_rows(axis, names, size=5)
     axis.tick_params(axis="x", labelsize=5.5, pad=1)
-    axis.set_title(f"{name.replace('_', ' ')} ({part.unit.iloc[0]})", loc="left", fontsize=6.5, pad=2)
+    axis.set_title(f"{heading(name)} ({part.unit.iloc[0]})", loc="left", fontsize=6.5, pad=2)
 
 
 def _rows(axis: Axes, part: pd.DataFrame, colours: list, filled: list[bool]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lookalike.plan import Evaluation, Plan
+from lookalike.reporting.published import published_rows
 
 TABLE_FORMATS = ("csv", "tex", "md")
 FIGURE_FORMATS = ("svg", "pdf", "png")
@@ -13,6 +14,15 @@ METHODS_WITH_INFLUENCE = ("nw",)
 METHODS_WITH_PATCHES = ("emd_corr", "chm_corr")
 METHODS_WITH_PROTOTYPES = ("protoflow",)
 METHODS_WITH_MEMORY = ("memory_wrap", "baseline_memory")
+
+
+WRITTEN = {"ai": "AI", "cub": "CUB", "imagenet": "ImageNet", "real": "ReaL", "top1": "top-1", "svhn": "SVHN"}
+
+
+def heading(name: str) -> str:
+    """`human_accuracy_by_ai_cub` as a heading: Human accuracy by AI CUB."""
+    text = " ".join(WRITTEN.get(word, word) for word in name.split("_"))
+    return text[:1].upper() + text[1:]
 
 
 def table_names(plan: Plan) -> list[str]:
@@ -94,7 +104,7 @@ def figure_names(plan: Plan) -> list[str]:
         *(f"{kind}-{name}" for kind in ("correspondences", "flow") for name in with_patches),
         *(f"{kind}-{name}" for kind in ("looks_like", "prototypes", "between") for name in with_prototypes),
         *released_figures(plan),
-        *["published"] * bool(plan.published),
+        *["published"] * any(a.is_in(plan) for row in published_rows(plan) for a in row.addresses),
     ]
 
 

@@ -13,7 +13,7 @@ from lookalike.data.registry import DATA_SETS
 from lookalike.files import read_json, write_text
 from lookalike.plan import Plan, RunSpec
 from lookalike.reporting.compare import VERDICTS, Twin, twins
-from lookalike.reporting.names import released_figures, released_tables
+from lookalike.reporting.names import heading, released_figures, released_tables
 from lookalike.reporting.published import ADDRESS
 from lookalike.reporting.references import references
 
@@ -118,7 +118,7 @@ def _published(plan: Plan) -> dict[str, Any] | None:
         "unreadable": len(table) - len(known),
         "tables": [twin for twin in shown if twin["name"] != "absent"],
         "absent": next((twin for twin in shown if twin["name"] == "absent"), None),
-        "differs": [row for _, row in known[known.verdict == "differs"].iterrows()],
+        "differs": [(heading(row.table), row) for _, row in known[known.verdict == "differs"].iterrows()],
     }
 
 
@@ -130,7 +130,7 @@ def _twin(plan: Plan, twin: Twin) -> dict[str, Any]:
         headings.append("Record")
     return {
         "name": twin.name,
-        "heading": twin.name.replace("_", " "),
+        "heading": heading(twin.name),
         "verdicts": twin.verdicts,
         "open": "differs" in twin.verdicts,
         "headings": headings,
@@ -167,7 +167,7 @@ def _table(plan: Plan, name: str) -> dict[str, Any]:
         links = [[(row[0], f"human_study/{row[0]}.json")] for row in body]
     return {
         "name": name,
-        "heading": name.replace("_", " "),
+        "heading": heading(name),
         "headings": [*headings, *["Record"] * any(links)],
         "rows": list(zip(body, links, strict=True)),
         "caption": lines[-1],
