@@ -16,7 +16,7 @@ from lookalike.plan import Plan
 from lookalike.provenance import git_state
 
 CONTENTS = "bundle.json"
-STUDY_FILES = ("plan.json", "config.json", "report.html", "tables/*", "figures/*", "packs/*.json")
+STUDY_FILES = ("plan.json", "config.json", "report.html", "tables/*", "figures/*", "human_study/*", "packs/*.json")
 RUN_FILES = (
     "run.json",
     "history.csv",
@@ -109,6 +109,7 @@ def unbundle(path: Path, root: Path) -> Plan:
 def _check_names(path: Path, plan: Plan) -> None:
     """Names of a plan become parts of paths."""
     names = [plan.study, *plan.datasets, *plan.models, *plan.sizes, *plan.evaluation_sets]
+    names += [*plan.human_studies, *plan.published]
     names += [settings["prepared"] for settings in plan.datasets.values()]
     names += [mode for settings in plan.models.values() for mode in (*settings["modes"], *settings["explain"])]
     for name in names:
@@ -136,6 +137,7 @@ def rebuild(plan: Plan) -> list[str]:
         One line for each table that came out otherwise, and each figure that needs images that are not here.
     """
     from lookalike.evaluation.collect import collect_metrics
+    from lookalike.reporting.compare import compare
     from lookalike.reporting.figures import draw_figure
     from lookalike.reporting.names import figure_names, shown_explanations, table_names
     from lookalike.reporting.tables import draw_table
@@ -143,6 +145,8 @@ def rebuild(plan: Plan) -> list[str]:
     tables = plan.folder / "tables"
     before = {file.name: file.read_bytes() for file in tables.glob("*.csv")}
     collect_metrics(plan)
+    if plan.published:
+        compare(plan)
     for name in table_names(plan):
         draw_table(plan, name)
     remarks = [f"table {name} came out otherwise" for name in before if (tables / name).read_bytes() != before[name]]

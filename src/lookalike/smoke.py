@@ -35,9 +35,9 @@ from lookalike.stages import prepared_version
 from lookalike.study import Study, read_study
 from lookalike.tensors import write_tensors
 
-CLASSES, TRAIN, OTHERS = 4, 6, 3  # images of each class in the training part, and in every other part
+CLASSES, TRAIN, OTHERS = 4, 4, 2  # images of each class in the training part, and in every other part
 PARTS = 3  # key points, where a set has them
-SMALL_SIZE = 16  # images, in place of the study's smallest size
+SMALL_SIZE = 8  # images, in place of the study's smallest size
 # Numbers of a model's entry are cut to these, wherever they stand.
 MOST = {
     "epochs": 1,
@@ -53,6 +53,7 @@ MOST = {
     "voters": 4,
     "queries": 4,
     "iterations": 10,
+    "steps": 4,
     "samples": 2,
     "components": 2,
     "held_out": CLASSES,

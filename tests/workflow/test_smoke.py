@@ -1,0 +1,61 @@
+"""Every study that ships, in small, by the real Snakemake: no study file can rot."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lookalike.errors import LookalikeError
+from lookalike.plan import Plan
+from lookalike.reporting.names import figure_names, figure_paths, table_names, table_paths
+from lookalike.smoke import CLASSES, OTHERS, make_smoke
+from lookalike.study import read_study
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted(path.stem for path in (ROOT / "workflow/studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_study_in_small(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    whole = read_study(Path(f"workflow/studies/{name}.yaml"))
+    said = make_smoke(Path(f"workflow/studies/{name}.yaml"), tmp_path / "smoke")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", "--directory", str(tmp_path / "smoke")),
+            *("--configfile", str(tmp_path / "smoke" / "study.yaml")),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    assert "Rule: prepare_data" not in done.stdout + done.stderr
+    monkeypatch.chdir(tmp_path / "smoke")
+    plan = Plan.read(Path("results") / whole.name / "plan.json")
+    assert set(plan.models) == set(whole.models)
+    assert plan.published == list(whole.published)
+    assert said.startswith(f"{len(list(plan.runs()))} runs")
+    for model, settings in plan.models.items():
+        assert set(settings["modes"]) == set(whole.models[model].modes)
+    paths = [path for table in table_names(plan) for path in table_paths(plan, table)]
+    paths += [path for figure in figure_names(plan) for path in figure_paths(plan, figure)]
+    for path in [*paths, plan.folder / "report.html"]:
+        assert path.stat().st_size > 50, path
+    metrics = pd.read_csv(plan.folder / "tables" / "metrics.csv")
+    assert len(metrics) == len(list(plan.evaluations()))
+    assert (metrics.n <= CLASSES * OTHERS).all()
+
+
+def test_own_images_are_not_made_up(tmp_path: Path) -> None:
+    text = (ROOT / "workflow/studies/fashion_mnist.yaml").read_text()
+    study = tmp_path / "mine.yaml"
+    study.write_text(text.replace("[fashion_mnist]", "{mine: {source: image_folder, path: photos}}"))
+    with pytest.raises(
+        LookalikeError, match=r"datasets.mine is of your own images; run the study itself on few of them"
+    ):
+        make_smoke(study, tmp_path / "smoke")
+    assert not (tmp_path / "smoke").exists()
