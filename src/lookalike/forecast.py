@@ -195,11 +195,24 @@ def show_plan(study: Path, plan: Plan) -> None:
         _show_cluster(console, list(stages.values()))
     prepared = {str(settings["prepared"]): settings for settings in plan.datasets.values()}
     data = sum(prepared_bytes(entry_settings(settings)) for settings in prepared.values())
+    _show_scale(console, plan)
     console.print(f"disk: {data / 1e6:,.1f} MB of prepared images; {_size(plan.folder) / 1e6:.1f} MB of results so far")
     _show_data(console, plan)
     shown = [run.id for run in runs[:SHOWN_RUNS]]
     more = f"\n  and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
     console.print("runs:\n  " + "\n  ".join(shown) + more, highlight=False)
+
+
+def _show_scale(console: Console, plan: Plan) -> None:
+    """Work of the networks, known before any time was recorded."""
+    from lookalike.scale import RATE, study_scale
+
+    scale = study_scale(plan)
+    console.print(
+        f"networks: {scale.flops:.1e} operations, {scale.gpu_hours:,.2g} GPU hours at {RATE / 1e12:.0f} TFLOP/s; "
+        f"{scale.weights / 1e9:,.2g} GB of weights",
+        highlight=False,
+    )
 
 
 def _show_cluster(console: Console, stages: list[Stage]) -> None:

@@ -82,7 +82,7 @@ def make_smoke(path: Path, folder: Path) -> str:
             raise LookalikeError(f"datasets.{name} is of your own images; run the study itself on few of them.")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    values = reduce_study(study, folder)
+    values = reduce_study(study)
     write_text(folder / "study.yaml", yaml.safe_dump(values, sort_keys=False))
     small = read_study(folder / "study.yaml")
     made = {entry.prepared: entry for entry in small.datasets.values()}
@@ -102,12 +102,13 @@ def make_smoke(path: Path, folder: Path) -> str:
     return f"{len(list(small.plan().runs()))} runs on {len(made)} made-up data sets and {files} random networks"
 
 
-def reduce_study(study: Study, folder: Path) -> dict[str, Any]:
+def reduce_study(study: Study) -> dict[str, Any]:
     """The study in small: one seed, every model on one data set, every data set with a model, short trainings.
+
+    Heat maps are drawn of one model a method.
 
     Args:
         study: the study.
-        folder: that its paths below `weights/` are relative to.
     """
     values = study.model_dump(mode="json")
     values["seeds"] = values["seeds"][:1]
@@ -169,6 +170,8 @@ def _place(study: Study, values: dict[str, Any], by_size: bool) -> None:
         model["datasets"] = [places[name]]
         both = by_size and not model.get("backbone_from") and model["method"] not in first
         model["sizes"] = [SMALL_SIZE, "all"] if both else ["all"]
+        if model["method"] in first and (model.get("inference") or {}).get("heat_maps"):
+            model["inference"]["heat_maps"] = None  # of random networks they take minutes to add up
         first.add(model["method"])
     empty = {name for name, count in used.items() if not count}
     gone = empty | {name for name, entry in study.datasets.items() if entry.asked_of in empty}

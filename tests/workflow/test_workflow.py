@@ -109,6 +109,71 @@ def test_story(checkout: Checkout) -> None:
     assert count(rules) == {"prepare_data": 0, "train": 2, "evaluate": 4, "explain": 0}
 
 
+def test_published_numbers(checkout: Checkout) -> None:
+    """Released responses are analysed once; a changed row compares anew; a wrong one stops before anything runs."""
+    responses = {
+        key: f"workflow/resources/human_study/{name}_cub.csv.gz"
+        for key, name in {"sessions": "sessions", "trials": "trials", "queries": "queries"}.items()
+    }
+    responses["classifier_outputs"] = "workflow/resources/human_study/classifier_outputs_cub.csv.gz"
+    entry = {**responses, "exclude": [{"measure": "accuracy", "at_most": 0.5}], "tuning_images": 1000}
+    study = {**STUDY, "name": "people", "models": {"fc": STUDY["models"]["fc"]}}
+    study |= {"human_studies": {"cub": entry}, "published": ["human_study"]}
+    checkout.write(study)
+    rules = checkout.run()
+    assert rules.count("analyse_responses") == 1
+    assert rules.count("table_released") == 8
+    assert rules.count("figure_released") == 5
+    assert {"compare", "figure_published", "write_report"} <= set(rules)
+    folder = checkout.folder / "results" / "people"
+    with open(folder / "tables" / "published.csv") as handle:
+        rows = list(csv.DictReader(handle))
+    verdicts = {row["verdict"] for row in rows if row["made_by"]}
+    assert verdicts == {"match"}
+    assert {row["verdict"] for row in rows if not row["made_by"] and row["mark"] != "unreadable"} == {
+        "cannot be run here"
+    }
+    report = (folder / "report.html").read_text()
+    assert report.index("Published against reproduced") < report.index("<table>")
+    assert 'href="human_study/cub.json"' in report
+    assert checkout.run() == []
+
+    checkout.edit(
+        "workflow/published/human_study.csv", "human_accuracy_cub,kNN,mean,64.75", "human_accuracy_cub,kNN,mean,64.85"
+    )
+    rules = checkout.run()
+    assert sorted(rules) == ["all", "compare", "figure_published", "sync_tracking", "write_report"]
+    with open(folder / "tables" / "published.csv") as handle:
+        (wrong,) = [row for row in csv.DictReader(handle) if row["verdict"] == "differs"]
+    assert (wrong["row"], wrong["published"]) == ("kNN", "64.85")
+
+    checkout.edit(
+        "workflow/published/human_study.csv", "human_accuracy_cub,kNN,mean,64.85", "human_accuracy_cub,kNN,mean,high"
+    )
+    done = checkout.snakemake("-n")
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert re.search(r"human_study.csv, line \d+: value is 'high', which is no number", said)
+    assert "Traceback" not in said
+    checkout.edit(
+        "workflow/published/human_study.csv", "human_accuracy_cub,kNN,mean,high", "human_accuracy_cub,kNN,mean,64.75"
+    )
+
+    # A rule for sessions: analysed anew, with all that hangs on it, and no training.
+    entry["exclude"] = [{"measure": "accuracy", "at_most": 0.55}]
+    checkout.write(study)
+    rules = checkout.run()
+    assert rules.count("analyse_responses") == 1
+    assert "train" not in rules
+    (folder / "human_study" / "cub.csv").unlink()
+    missing = {**study, "human_studies": {"cub": {**entry, "trials": "gone.csv"}}}
+    checkout.write(missing)
+    done = checkout.snakemake()
+    assert done.returncode != 0
+    assert "gone.csv" in done.stdout + done.stderr
+    checkout.write(STUDY)
+
+
 def test_lint_report_and_graph(checkout: Checkout) -> None:
     done = checkout.snakemake("--lint")
     lint = done.stdout + done.stderr
