@@ -165,12 +165,11 @@ def test_published_numbers(checkout: Checkout) -> None:
     rules = checkout.run()
     assert rules.count("analyse_responses") == 1
     assert "train" not in rules
-    (folder / "human_study" / "cub.csv").unlink()
     missing = {**study, "human_studies": {"cub": {**entry, "trials": "gone.csv"}}}
     checkout.write(missing)
     done = checkout.snakemake()
     assert done.returncode != 0
-    assert "gone.csv" in done.stdout + done.stderr
+    assert "error: gone.csv is missing; put it there, or change human_studies.cub.trials." in done.stdout + done.stderr
     checkout.write(STUDY)
 
 

@@ -454,10 +454,10 @@ def records():
 
 
 def responses_of(wildcards):
-    """The files of a human study."""
+    """The files of a human study that are there; `obstacles` names the others."""
     entry = PLAN.human_studies[wildcards.responses]
     names = ("sessions", "trials", "queries", "classifier_outputs")
-    return [entry[name] for name in names if entry[name]]
+    return [entry[name] for name in names if entry[name] and Path(entry[name]).exists()]
 
 
 def settings_of_responses(wildcards):
