@@ -17,7 +17,7 @@ from lookalike.backbones.build import make_backbone
 from lookalike.data.images import open_images
 from lookalike.data.prepared import open_data
 from lookalike.errors import LookalikeError
-from lookalike.evaluation.collect import _metrics, read_predictions
+from lookalike.evaluation.collect import measure_predictions, read_predictions
 from lookalike.evaluation.evaluate import evaluate
 from lookalike.evaluation.statistics import compare_paired, summarise_seeds
 from lookalike.explanation.counterfactuals import score_counterfactuals
@@ -436,10 +436,10 @@ def test_stages_of_methods_with_a_memory(memory_plan: Plan, monkeypatch: pytest.
         float((log_probs.argmax(1) == queries.labels).float().mean())
         for log_probs in model.predict(queries, "draws").draws
     ]
-    found = _metrics(frame)
+    found = measure_predictions(frame)
     assert found["accuracy"] == pytest.approx(np.mean(hits))
     assert found["n"] == len(queries)
-    each = [_metrics(part.drop(columns="draw")) for _, part in frame.groupby("draw")]
+    each = [measure_predictions(part.drop(columns="draw")) for _, part in frame.groupby("draw")]
     for name in ("ece", "nll", "explanation_accuracy", "input_knn", "prediction_twin_upstream"):
         assert found[name] == pytest.approx(np.mean([one[name] for one in each]))
 

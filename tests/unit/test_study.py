@@ -210,7 +210,7 @@ def test_plan_round_trip(tiny: Plan) -> None:
     again.write()
     assert tiny.path.stat().st_mtime_ns == stamp
     tiny.path.write_text(json.dumps({**tiny.as_json(), "plan_version": 9}))
-    with pytest.raises(LookalikeError, match="has plan version 9, this lookalike writes 5"):
+    with pytest.raises(LookalikeError, match="has plan version 9, this lookalike writes 6"):
         Plan.read(tiny.path)
     with pytest.raises(LookalikeError, match="has no run 'x'"):
         tiny.run("x")
