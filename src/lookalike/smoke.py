@@ -111,6 +111,7 @@ def reduce_study(study: Study) -> dict[str, Any]:
         study: the study.
     """
     values = study.model_dump(mode="json")
+    values["title"] = f"In small, on made-up images: {study.title or study.name}"
     values["seeds"] = values["seeds"][:1]
     values["explained_queries"] = min(values["explained_queries"], MOST["explained_queries"])
     sizes = [size for size in values["sizes"] if size != "all"]

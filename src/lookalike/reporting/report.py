@@ -70,6 +70,7 @@ CAPTIONS = {
 }
 
 
+POINTS = 72 * 6.9  # of a figure as wide as the page, which is as wide as two columns of a paper
 LINKED_RUNS = 12  # of a row; more are one link to their folder
 
 
@@ -182,11 +183,13 @@ def _runs_of(plan: Plan, row: dict[str, str]) -> list[RunSpec]:
     return [run for run in plan.runs() if all(v in (None, getattr(run, name)) for name, v in wanted.items())]
 
 
-def _figure(plan: Plan, name: str) -> dict[str, str]:
+def _figure(plan: Plan, name: str) -> dict[str, Any]:
     """A figure's SVG without its XML head; ids get the figure's name, since one page holds several."""
     svg = (plan.folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
     prefix = re.sub(r"\W", "_", name)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}_", svg)
     kind, _, rest = name.partition("-")
-    return {"name": name, "svg": svg, "caption": CAPTIONS[kind] + (f" {rest}." if rest else "")}
+    width = float(re.match(r'<svg[^>]* width="([\d.]+)pt"', svg)[1])  # type: ignore[index]
+    share = min(1.0, width / POINTS)
+    return {"name": name, "svg": svg, "share": share, "caption": CAPTIONS[kind] + (f" {rest}." if rest else "")}
