@@ -209,7 +209,8 @@ def _show_scale(console: Console, plan: Plan) -> None:
 
     scale = study_scale(plan)
     console.print(
-        f"networks: {scale.flops:.1e} operations, {scale.gpu_hours:,.2g} GPU hours at {RATE / 1e12:.0f} TFLOP/s; "
+        f"networks: training and embedding take {scale.flops:.1e} operations, {scale.gpu_hours:,.2g} GPU hours at an "
+        f"assumed {RATE / 1e12:.0f} TFLOP/s; re-ranking, samples and explanations come on top; "
         f"{scale.weights / 1e9:,.2g} GB of weights",
         highlight=False,
     )

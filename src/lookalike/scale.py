@@ -17,7 +17,7 @@ from lookalike.settings import BackboneSettings
 
 BACKWARD = 2  # of a forward pass: gradients by inputs and by weights
 FLOW_SIDE = 16  # pixels, the smallest that any takes
-RATE = 20e12  # floating point operations a second that a data centre's GPU keeps up on such networks
+RATE = 20e12  # assumed floating point operations a second, for a first idea; small networks stay far below
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Scale:
     """The size of a study.
 
     Attributes:
-        flops: floating point operations of the networks, in training and where images are embedded; what methods do
-            with features comes on top.
+        flops: floating point operations of the backbones, in training and where images are embedded. Not counted:
+            matching networks, re-ranking, samples of flows, patches and explanations.
         weights: bytes of all trained networks.
     """
 

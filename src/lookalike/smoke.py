@@ -60,6 +60,7 @@ MOST = {
     "explained_queries": 2,
     "images": 8,
 }
+MARKER = "SMOKE.txt"
 SMALLER = {"dense_flow_74_10": "dense_flow_small"}  # the one network whose smoke would take an hour
 
 
@@ -80,8 +81,14 @@ def make_smoke(path: Path, folder: Path) -> str:
     for name, entry in study.datasets.items():
         if getattr(entry, "path", None):
             raise LookalikeError(f"datasets.{name} is of your own images; run the study itself on few of them.")
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / MARKER).exists():
+            raise LookalikeError(
+                f"{folder} is no folder of an earlier smoke; give a new one, which will be written anew."
+            )
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
+    write_text(folder / MARKER, "Made by lookalike make-smoke, which deletes this folder when it is asked again.\n")
     values = reduce_study(study)
     write_text(folder / "study.yaml", yaml.safe_dump(values, sort_keys=False))
     small = read_study(folder / "study.yaml")

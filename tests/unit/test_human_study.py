@@ -204,7 +204,7 @@ def test_teams_in_plain_loops(name: str, responses: Responses) -> None:
         hits = sum((percent > strict) == right for percent, right in rest)
         assert found["ai_alone_strict"] == pytest.approx(100 * hits / len(rest))
     for cell in cells:
-        if cell.column in ("team", "gain", "gain_one_pool", "gain_reweighted"):
+        if cell.column in ("team", "gain", "gain_one_pool", "gain_reweighted") and cell.row != "average":
             assert cell.low < cell.value < cell.high, cell
 
 
@@ -413,11 +413,26 @@ def test_an_export_without_the_optional_columns(tmp_path: Path) -> None:
         (SESSIONS, TRIALS.replace("0.4", "40"), r"trials.csv, line 3: shown_confidence is no number from 0 to 1"),
         (SESSIONS, TRIALS.replace("query", "image"), r"trials.csv lacks column query; it has session, image"),
         (SESSIONS, TRIALS.splitlines()[0] + "\n", r"trials.csv has no rows"),
+        (SESSIONS + "3,kNN\n", TRIALS, r"sessions.csv, line 4: session has no trials"),
+        (
+            SESSIONS.replace("2,", "b,"),
+            TRIALS.replace("2,a", "b,a"),
+            r"sessions.csv, line 3: session is no whole number",
+        ),
+        (SESSIONS, TRIALS.replace("b.jpg", "a.jpg"), r"trials.csv, line 3: the session judged that query before"),
     ],
 )
 def test_wrong_rows_are_named(tmp_path: Path, sessions: str, trials: str, message: str) -> None:
     with pytest.raises(LookalikeError, match=message):
         read_responses(made_settings(tmp_path, sessions, trials))
+
+
+def test_conditions_that_cannot_be_compared(tmp_path: Path) -> None:
+    found = read_responses(made_settings(tmp_path))
+    random = np.random.default_rng(0)
+    assert contrasts.compare_conditions(found, "accuracy", random) == []  # one session each
+    with pytest.raises(LookalikeError, match=r"session 2 has no trial with a right AI, or none with a wrong one"):
+        contrasts.compare_conditions(found, "balanced_accuracy", random)
 
 
 def test_answers_that_contradict_each_other(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from lookalike.human_study.analyse import analyse_responses
 from lookalike.plan import Plan
 from lookalike.reporting import published as published_room
 from lookalike.reporting.compare import Reproduced, as_published, compare, judge, summary, twins
+from lookalike.reporting.human_figures import figure_published
 from lookalike.reporting.published import COLUMNS, Published, published_names, read_published
+from lookalike.reporting.report import _published
+from lookalike.reporting.style import set_style
 from lookalike.study import check_study, read_study
 
 ROOT = Path(__file__).parents[2]
@@ -70,12 +73,20 @@ def exact(value: float) -> Reproduced:
             "within seed spread",
             APART.format(2.07, 2.72) + "; 3 of 15 seeds",
         ),
-        (number("66.93", n=15), seeds(69.0, NAN, 1, 1), "differs", "no spread is known: one seed"),
+        (number("66.93", n=15), seeds(69.0, NAN, 1, 1), "differs", "no spread is known: 1 of 1 seeds"),
         (
             number("71.29", n=15, spread="5.75", spread_kind="sd over seeds"),
             seeds(80.0, NAN, 1, 1),
             "within seed spread",
             APART.format(8.71, 12.74),
+        ),
+        # two of our seeds say nothing of their spread
+        (number("66.93", n=15), seeds(69.0, 1.0, 2, 15), "differs", "no spread is known: 2 of 15 seeds"),
+        (
+            number("66.9", n=5, spread="0", spread_kind="sd over seeds"),
+            seeds(69.0, 0.0, 5),
+            "differs",
+            APART.format(2.10, 0.0),
         ),
         (number("66.93"), exact(NAN), "differs", "the reproduction is not a number"),
     ],
@@ -180,7 +191,7 @@ def compared(plan: Plan) -> pd.DataFrame:
 def test_verdicts_of_made_up_results(tmp_path: Path) -> None:
     plan = replace(read_study(ROOT / "workflow/studies/memory_wrap.yaml").plan(), root=tmp_path)
     table = compared(plan)
-    assert set(table.verdict[table.mark != "unreadable"]) == {"not run"}
+    assert set(table.verdict[table.made_by != ""]) == {"not run"}
     rows: list[tuple[object, ...]] = []
     for seed in plan.seeds:
         wobble = (seed - 7) / 1000  # mean 0
@@ -223,9 +234,9 @@ def test_released_data_give_every_published_number(tmp_path: Path, monkeypatch: 
     known = table[table.mark != "unreadable"]
     counts = known.verdict.value_counts().to_dict()
     human = known[known.table.isin({row.table for row in read_published("human_study")})]
-    assert len(human) == 258
-    assert (human.verdict == "match").sum() == 257
-    assert counts == {"match": len(known) - 1, "differs": 1}
+    assert len(human) == 270
+    assert (human.verdict == "match").sum() == 269
+    assert counts == {"match": len(known) - 2, "differs": 1, "cannot be run here": 1}
     (borderline,) = [row for _, row in known[known.verdict == "differs"].iterrows()]
     assert (borderline.table, borderline.row) == ("significance_imagenet", "ResNet-50 vs EMD-Corr")
     assert borderline.why.startswith("borderline")
@@ -239,6 +250,30 @@ def test_released_data_give_every_published_number(tmp_path: Path, monkeypatch: 
     )
     analyse_responses(plan, "cub")
     assert plan.human_study("cub").read_bytes() == first["cub"]
+
+
+def test_a_file_of_numbers_alone_goes_through_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No text in the columns of numbers; saved by a spreadsheet, with a byte order mark; an entry without its pool."""
+    addresses = "human:cub/accuracy/kNN/accuracy ; human:cub/team/kNN/team"
+    row = f"p,3,1,2,42.70,%,1.50,sd over seeds,3,published,,{addresses},page 3,"
+    (tmp_path / "made.csv").write_text(f"{HEAD}\n{row}\n", encoding="utf-8-sig")
+    read = published_room.read_published
+    monkeypatch.setattr(published_room, "read_published", lambda name: read(name, tmp_path))
+    responses = {"trials": "t.csv", "sessions": "s.csv", "queries": None, "classifier_outputs": None}
+    human = {"cub": {**responses, "tuning_images": None}}
+    plan = replace(read_study(ROOT / "config.yaml").plan(), root=tmp_path, published=["made"], human_studies=human)
+    plan.human_study("cub").parent.mkdir(parents=True)
+    plan.human_study("cub").write_text(
+        "table,row,column,value,unit,sd,low,high,n\naccuracy,kNN,accuracy,42.7001,%,1.5,40,45,3\n"
+    )
+    assert compare(plan).startswith("1 numbers (1 published): 1 match; 0 published")
+    found = _published(plan)
+    assert found is not None
+    ((cells, links),) = found["tables"][0]["rows"]
+    assert cells[:5] == ["1", "2", "%", "42.70 \N{PLUS-MINUS SIGN} 1.50", "42.700 [40.000, 45.000]"]
+    assert links == [("cub", "human_study/cub.json")]
+    set_style()
+    assert len(figure_published(plan).axes) == 1
 
 
 def test_an_address_that_leads_nowhere_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

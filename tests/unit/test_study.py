@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import tiny_study
 
 from lookalike.errors import LookalikeError
 from lookalike.plan import Plan
@@ -222,3 +223,22 @@ def test_seeds_differ_by_purpose_and_run_and_subsets_by_seed_only(tiny: Plan) ->
     assert fc.seed_for("weights") != nw.seed_for("weights")
     assert fc.seed_for("weights") != fc.seed_for("order")
     assert knn.source == fc
+
+
+def test_scale_of_a_study(tiny: Plan) -> None:
+    """By hand: a linear network's operations, images, epochs, seeds; memory images pass the network too."""
+    from lookalike.scale import network_cost, study_scale
+
+    forward, parameters = network_cost("small_cnn", (1, 8, 8))
+    sizes = {"epochs": 3, "batch_size": 50}
+    models = {
+        "fc": {"method": "fc", "training": sizes},
+        "wrap": {"method": "memory_wrap", "training": sizes, "memory": {"size": 25}},
+        "knn": {"method": "knn", "backbone_from": "fc", "inference": {"voters": 5}},
+    }
+    plan = check_study(tiny_study(models=models, seeds=[0, 1], sizes=[100]), "tiny.yaml").plan(tiny.root)
+    found = study_scale(plan)
+    embedded = 100 + 500
+    trained = 3 * 3 * 100 * (1 + 1.5)
+    assert found.flops == pytest.approx(2 * forward * (3 * embedded + trained))
+    assert found.weights == 2 * 2 * 4 * parameters

@@ -59,3 +59,11 @@ def test_own_images_are_not_made_up(tmp_path: Path) -> None:
     ):
         make_smoke(study, tmp_path / "smoke")
     assert not (tmp_path / "smoke").exists()
+
+
+def test_no_folder_but_its_own_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "thesis.txt").write_text("three years")
+    with pytest.raises(LookalikeError, match="is no folder of an earlier smoke; give a new one"):
+        make_smoke(Path("workflow/studies/fashion_mnist.yaml"), tmp_path)
+    assert (tmp_path / "thesis.txt").exists()

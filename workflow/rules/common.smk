@@ -12,7 +12,7 @@ from lookalike.data.settings import FILTERS, entry_settings
 from lookalike.data.source import downloads
 from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
-from lookalike.files import digest
+from lookalike.files import digest, sha256
 from lookalike.forward import forward_stop_signals
 from lookalike.needs import RUNS_AT_ONCE, job_needs, largest_asked
 from lookalike.packs import INSIDE, forget_broken, packs, write_config
@@ -480,6 +480,12 @@ def comparison():
     return (
         [str(path) for path in table_paths(PLAN, "published")] if PLAN.published else []
     )
+
+
+def report_code():
+    """The code of the report, its template included."""
+    template = Path(released_tables.__code__.co_filename).with_name("report.html.jinja")
+    return [stage_code("write_report"), sha256(template)]
 
 
 def explanation_of(wildcards):

@@ -727,7 +727,7 @@ rule write_report:
         title=PLAN.title,
         tables=" ".join(f"--table {name}" for name in table_names(PLAN)),
         figures=" ".join(f"--figure {name}" for name in figure_names(PLAN)),
-        code=stage_code("write_report"),
+        code=report_code(),
     message:
         "Report"
     shell:

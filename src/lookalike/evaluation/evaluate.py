@@ -32,6 +32,8 @@ def evaluate(run: RunSpec, mode: str, split: str) -> None:
     data, classifier, queries = load_run(run, split)
     if not load_method(run.settings["method"]).Settings.classifies:
         columns = {"id": queries.ids, "label": queries.labels, **classifier.measures(queries, mode)}
+        if any(bool(values.isnan().any()) for values in columns.values()):
+            raise LookalikeError(f"{run.id} gives densities that are not numbers; train the run again.")
         with writing(run.predictions(mode, split)) as temporary:
             pq.write_table(pa.table({name: _array(values) for name, values in columns.items()}), temporary)
         return

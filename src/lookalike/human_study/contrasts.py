@@ -39,10 +39,16 @@ def compare_conditions(responses: Responses, tested: str, random: np.random.Gene
     from statsmodels.stats.multitest import multipletests
 
     scores = by_session(responses.trials)[tested].round(9)  # equal means must tie, whatever their last bit
+    if scores.isna().any():
+        raise LookalikeError(
+            f"session {scores.index[scores.isna()][0]} has no trial with a right AI, or none with a wrong one; write "
+            "tested: accuracy, or exclude it."
+        )
     table = responses.sessions.assign(score=responses.sessions.session.map(scores))
     several = table.person.duplicated().any()
     drawn = _subsampled(responses.trials, random) if tested == "balanced_accuracy" else None
-    pairs = list(combinations(responses.conditions(), 2))
+    sizes = table.condition.value_counts()
+    pairs = list(combinations([name for name in responses.conditions() if sizes[name] > 1], 2))
     found, p_values = [], []
     for first, second in pairs:
         part = table[table.condition.isin([first, second])]

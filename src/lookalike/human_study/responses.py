@@ -62,7 +62,13 @@ def read_responses(settings: HumanStudySettings) -> Responses:
         settings.sessions, sessions.condition.isin(list(CONDITIONS)), f"condition is none of {', '.join(CONDITIONS)}"
     )
     _check(settings.sessions, ~sessions.session.duplicated(), "session occurs twice")
+    whole = pd.to_numeric(sessions.session, errors="coerce")
+    _check(settings.sessions, whole.notna() & (whole % 1 == 0), "session is no whole number")
     _check(settings.trials, trials.session.isin(sessions.session), "session is not in the sessions file")
+    _check(settings.sessions, sessions.session.isin(trials.session), "session has no trials")
+    _check(settings.trials, ~trials.duplicated(["session", "query"]), "the session judged that query before")
+    if "person" in sessions:
+        _check(settings.sessions, sessions.person.notna(), "person is empty")
     _check(settings.trials, trials.response.isin(["accept", "reject"]), "response is neither accept nor reject")
     _check(settings.trials, trials.ai_correct.isin([0, 1]), "ai_correct is neither 0 nor 1")
     confidence = pd.to_numeric(trials.shown_confidence, errors="coerce")
@@ -80,6 +86,7 @@ def read_responses(settings: HumanStudySettings) -> Responses:
     kept["correct"] = kept.accepted == kept.ai_correct
     kept["difficulty"] = difficulty(kept.ai_correct.to_numpy(), kept.percent.to_numpy())
     if "knows_label" in trials:
+        _check(settings.trials, trials.knows_label.isin([0, 1]), "knows_label is neither 0 nor 1")
         kept["known"] = trials.knows_label == 1
     if "answered_correctly" in trials:
         same = (trials.answered_correctly == 1) == kept.correct

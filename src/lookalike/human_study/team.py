@@ -102,7 +102,7 @@ def form_teams(
     """
     splits = tune(outputs, tuning_images)
     found: list[Cell] = []
-    points: dict[str, dict[str, tuple[float, np.ndarray]]] = {}
+    points: dict[str, dict[str, float]] = {}
     for condition in responses.conditions():
         split = splits.get(CONDITIONS[condition])
         if split is None:
@@ -136,16 +136,16 @@ def form_teams(
         beats = said["team"][0] * 100 > max(100 * hits / rest, alone)
         found.append(Cell("team", condition, "human_alone", alone, "%", n=len(trials)))
         found.append(Cell("team", condition, "complementary", float(beats), "listed"))
-        points[condition] = {name: (float(said[name][0]), drawn[name]) for name in ("team", "gain", "ai_alone_drawn")}
+        points[condition] = {name: float(said[name][0]) for name in ("team", "gain", "ai_alone_drawn")}
     if all(name in points for name in AVERAGED):
         for name, column, unit in (
             ("team", "team", "%"),
             ("gain", "gain", "points"),
             ("ai_alone_drawn", "ai_alone", "%"),
         ):
-            mean = float(np.mean([points[condition][name][0] for condition in AVERAGED]))
-            draws = np.mean([points[condition][name][1] for condition in AVERAGED], 0)
-            found.append(drawn_cell("team", "average", column, mean, draws, unit, 0, 100))
+            # Without an interval: the four are measured on the same images, and drawn apart.
+            mean = float(np.mean([points[condition][name] for condition in AVERAGED]))
+            found.append(Cell("team", "average", column, 100 * mean, unit))
     return [cell for cell in found if cell.column != "ai_alone_drawn"]
 
 

@@ -29,6 +29,7 @@ from lookalike.reporting.summaries import GROUP, read_densities
 from lookalike.reporting.tables import as_latex, as_markdown
 
 VERDICTS = ("match", "within seed spread", "differs", "not run", "cannot be run here")
+LEAST_SEEDS = 3  # of ours, for their spread to say anything
 FRACTION = {"%": 100.0, "points": 100.0}  # metrics of runs are fractions
 
 
@@ -92,13 +93,25 @@ def summary(table: pd.DataFrame) -> str:
     counts = Counter(known.verdict)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     unreadable = len(table) - len(known)
-    lines = [f"{len(known)} numbers: {said or 'none'}; {unreadable} published entries could not be read"]
+    lines = [f"{counted(known)}: {said or 'none'}; {unreadable} published entries could not be read"]
     for _, row in known[known.verdict == "differs"].iterrows():
         lines.append(
             f"  differs: {row.table}, {row.row}, {row.column}: published {row.published}, reproduced "
             f"{as_published(row.reproduced, row.published)} ({row.why})"
         )
     return "\n".join(lines)
+
+
+def counted(known: pd.DataFrame) -> str:
+    """How many numbers there are, and how they are known: `3 numbers (2 published, 1 of third parties)`."""
+    marks = Counter(known.mark)
+    kinds = {
+        "published": "published",
+        "third-party": "of third parties",
+        "recomputed": "recomputed before from the same data",
+    }
+    said = [f"{marks[mark]} {words}" for mark, words in kinds.items() if marks[mark]]
+    return f"{len(known)} numbers" + f" ({', '.join(said)})" * bool(said)
 
 
 class Human:
@@ -160,6 +173,7 @@ def _metric(evaluation: Evaluation, metric: str, collected: pd.DataFrame | None)
         measured = {str(name): value for name, value in next((r for _, r in collected[mask].iterrows()), {}).items()}
     if not measured and run.predictions(evaluation.mode, evaluation.split).exists():
         measured = measure_predictions(read_predictions(evaluation))
+    measured = {name: one for name, one in measured.items() if one == one}  # not nan: of another method
     if measured and metric not in measured:
         raise LookalikeError(f"{run.id} has no metric {metric!r}; mend reproduced_by in workflow/published.")
     return measured.get(metric)
@@ -190,7 +204,7 @@ def judge(published: Published, found: Reproduced) -> tuple[str, str]:
         return "differs", published.note
     half = spread_of_difference(published, found)
     if math.isnan(half):
-        return "differs", "no spread is known: one seed"
+        return "differs", f"no spread is known: {seeds or f'{found.n} of {found.planned} seeds'}"
     why = f"{difference:.2f} apart, 95 % of such differences are below {half:.2f}" + f"; {seeds}" * bool(seeds)
     return ("within seed spread" if difference <= half else "differs"), why
 
@@ -199,20 +213,24 @@ def spread_of_difference(published: Published, found: Reproduced) -> float:
     """Half the 95 % interval of the difference of two means over seeds (Welch).
 
     Where the paper gives no spread, its runs are taken to spread like ours; where it gives no number of runs, to be
-    one. With one seed of ours its spread is taken for ours.
+    one. With fewer than three seeds of ours its spread is taken for ours.
     """
     theirs = float(published.spread) if published.spread_kind == "sd over seeds" else math.nan
     runs = published.n or 1
-    ours = found.sd
+    ours = found.sd if found.n >= LEAST_SEEDS else math.nan
     if math.isnan(ours) and math.isnan(theirs):
         return math.nan
     first = (theirs if math.isnan(ours) else ours) ** 2 / found.n
     second = (ours if math.isnan(theirs) else theirs) ** 2 / runs
+    if first + second == 0:
+        return 0.0
     if math.isnan(ours) or math.isnan(theirs):  # one estimate of the spread
         freedom = float((runs if math.isnan(ours) else found.n) - 1)
     else:
         freedom = (first + second) ** 2 / (first**2 / (found.n - 1) + second**2 / max(runs - 1, 1))
-    return float(stats.t.ppf((1 + LEVEL) / 2, freedom) * math.sqrt(first + second)) if freedom > 0 else math.nan
+    if freedom <= 0:
+        return math.nan
+    return float(stats.t.ppf((1 + LEVEL) / 2, freedom) * math.sqrt(first + second))
 
 
 def _row(plan: Plan, one: Published, address: Address | None, found: Reproduced | None) -> dict[str, object]:

@@ -45,7 +45,9 @@ def figure_human_contrasts(plan: Plan) -> Figure:
     """All pairs of conditions: difference of accuracy; filled where it survives Holm's correction."""
     cells = read_cells(plan, "contrasts")
     entries = list(dict.fromkeys(cells.entry))
-    figure, axes = plt.subplots(1, len(entries), figsize=(PAGE, 3.0), squeeze=False, sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(entries), figsize=(PAGE, 3.0), squeeze=False, sharey=_same_rows(cells), layout="constrained"
+    )
     for axis, entry in zip(axes[0], entries, strict=True):
         wide = cells[cells.entry == entry].pivot(index="row", columns="column", values="value")
         part = cells[(cells.entry == entry) & (cells.column == "difference")]
@@ -101,7 +103,9 @@ def figure_human_team(plan: Plan) -> Figure:
     cells = read_cells(plan, "team")
     cells = cells[cells.row.isin(CONDITIONS)]
     entries = list(dict.fromkeys(cells.entry))
-    figure, axes = plt.subplots(1, len(entries), figsize=(PAGE, 2.8), squeeze=False, sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(entries), figsize=(PAGE, 2.8), squeeze=False, sharey=_same_rows(cells), layout="constrained"
+    )
     for axis, entry in zip(axes[0], entries, strict=True):
         for number, (column, label) in enumerate(GAINS.items()):
             part = cells[(cells.entry == entry) & (cells.column == column)]
@@ -147,7 +151,7 @@ def figure_classifiers(plan: Plan) -> Figure:
 
 def figure_published(plan: Plan) -> Figure:
     """Published numbers against reproduced ones with their intervals: a panel a table, a row a number."""
-    table = pd.read_csv(plan.folder / "tables" / "published.csv", dtype={"published": str}, keep_default_na=False)
+    table = pd.read_csv(plan.folder / "tables" / "published.csv", dtype=str, keep_default_na=False)
     for name in ("reproduced", "low", "high"):
         table[name] = pd.to_numeric(table[name], errors="coerce")
     table["value"] = pd.to_numeric(table.published, errors="coerce")
@@ -234,3 +238,8 @@ def _marker(condition: str) -> str:
 
 def _cells(part: pd.DataFrame) -> list[pd.Series]:
     return [row for _, row in part.iterrows()]
+
+
+def _same_rows(cells: pd.DataFrame) -> bool:
+    """Whether all entries have the same rows, so that one panel's names serve the others."""
+    return len({tuple(dict.fromkeys(part.row)) for _, part in cells.groupby("entry")}) == 1

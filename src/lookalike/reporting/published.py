@@ -33,10 +33,12 @@ COLUMNS = (
     "source",
     "note",
 )
-UNITS = ("%", "points", "s", "count", "p", "bits/dim", "confidence", "listed", "FID")
+UNITS = ("%", "points", "s", "hours", "count", "p", "nats", "bits/dim", "confidence", "listed", "FID")
 # `recomputed`: by the project from released data; `unreadable`: known to be published, but seen by nobody here.
 MARKS = ("published", "recomputed", "third-party", "unreadable")
 SPREADS = ("sd over seeds", "sd over sessions")
+# Tables of an analysis -> the key of its entry that they need; all others need trials.
+NEEDS = {"team": "tuning_images"} | dict.fromkeys(("classifiers", "by_confidence", "agreement"), "classifier_outputs")
 ADDRESS = re.compile(
     r"human:(?P<entry>[a-z][a-z0-9_]*)/(?P<table>[^/;]+)/(?P<row>[^/;]+)/(?P<column>[^/;.]+)(?P<sd>\.sd)?"
     r"|run:(?P<dataset>[^/;]+)/(?P<model>[^/;]+)/(?P<size>[^/;]+)/(?P<mode>[^/;@]+)@(?P<split>[^/;]+)/(?P<metric>[^/;]+)"
@@ -64,7 +66,11 @@ class Address:
         """Whether a study makes it."""
         p = self.parts
         if not self.is_run:
-            return p["entry"] in plan.human_studies
+            entry = plan.human_studies.get(p["entry"])
+            needed = NEEDS.get(p["table"], "trials")
+            if p["table"] == "confusing" and p["row"] != "all":
+                needed = "queries"
+            return entry is not None and bool(entry[needed])
         return (
             p["dataset"] in plan.datasets
             and p["model"] in plan.models
@@ -133,7 +139,7 @@ def read_published(name: str, folder: Path = FOLDER) -> tuple[Published, ...]:
     """
     path = folder / f"{name}.csv"
     try:
-        with open(path, newline="", encoding="utf-8") as handle:
+        with open(path, newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle)
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise LookalikeError(f"{path}, line 1: the columns must be {','.join(COLUMNS)}.")

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader
 from lookalike.data.registry import DATA_SETS
 from lookalike.files import read_json, write_text
 from lookalike.plan import Plan, RunSpec
-from lookalike.reporting.compare import VERDICTS, Twin, twins
+from lookalike.reporting.compare import VERDICTS, Twin, counted, twins
 from lookalike.reporting.names import heading, released_figures, released_tables
 from lookalike.reporting.published import ADDRESS
 from lookalike.reporting.references import references
@@ -46,7 +46,7 @@ CAPTIONS = {
     "weights": "Most probable classes and heaviest training images. Blue: the query's true class; orange: another.",
     "published": (
         "Published numbers (diamonds) and reproduced ones with 95 % intervals: over sessions, drawn persons and images"
-        ", or seeds. The table of each panel is above."
+        ", images, seeds, or the authors' subsamples. The table of each panel is above."
     ),
     "human_accuracy": (
         "How often people judge a classifier's answer rightly, by condition: mean over sessions, 95 % t interval. "
@@ -71,7 +71,7 @@ CAPTIONS = {
 
 
 POINTS = 72 * 6.9  # of a figure as wide as the page, which is as wide as two columns of a paper
-LINKED_RUNS = 12  # of a row; more are one link to their folder
+LINKED_RUNS = 60  # of a row; more are one link to their folder
 
 
 def write_report(plan: Plan, tables: list[str], figures: list[str]) -> None:
@@ -108,14 +108,14 @@ def _published(plan: Plan) -> dict[str, Any] | None:
     """Verdicts and twin tables, a link to its record a row; None where the study names no published numbers."""
     if not plan.published:
         return None
-    table = pd.read_csv(plan.folder / "tables" / "published.csv", keep_default_na=False)
+    table = pd.read_csv(plan.folder / "tables" / "published.csv", keep_default_na=False, dtype=str)
     for name in ("reproduced", "low", "high", "difference"):
         table[name] = pd.to_numeric(table[name], errors="coerce")
     known = table[table.mark != "unreadable"]
     shown = [_twin(plan, twin) for twin in twins(table)]
     return {
         "counts": [(verdict, int((known.verdict == verdict).sum())) for verdict in VERDICTS],
-        "numbers": len(known),
+        "numbers": counted(known),
         "unreadable": len(table) - len(known),
         "tables": [twin for twin in shown if twin["name"] != "absent"],
         "absent": next((twin for twin in shown if twin["name"] == "absent"), None),
