@@ -45,7 +45,7 @@ MOST = {
     "micro_batch": 4,
     "warmup_epochs": 0.5,
     "n_way": CLASSES,
-    "n_shot": 2,
+    "n_shot": 1,  # two images of a class are of each environment
     "n_random": 2,
     "n_clusters": 2,
     "n_neighbors": 4,

@@ -266,7 +266,7 @@ def test_a_file_of_numbers_alone_goes_through_to_the_report(tmp_path: Path, monk
     plan.human_study("cub").write_text(
         "table,row,column,value,unit,sd,low,high,n\naccuracy,kNN,accuracy,42.7001,%,1.5,40,45,3\n"
     )
-    assert compare(plan).startswith("1 numbers (1 published): 1 match; 0 published")
+    assert compare(plan).startswith("1 number (1 published): 1 match; 0 published")
     found = _published(plan)
     assert found is not None
     ((cells, links),) = found["tables"][0]["rows"]

@@ -111,7 +111,7 @@ def counted(known: pd.DataFrame) -> str:
         "recomputed": "recomputed before from the same data",
     }
     said = [f"{marks[mark]} {words}" for mark, words in kinds.items() if marks[mark]]
-    return f"{len(known)} numbers" + f" ({', '.join(said)})" * bool(said)
+    return f"{len(known)} number{'s' * (len(known) != 1)}" + f" ({', '.join(said)})" * bool(said)
 
 
 class Human:
