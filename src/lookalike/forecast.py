@@ -20,6 +20,7 @@ from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import entry_settings, prepared_bytes
 from lookalike.errors import LookalikeError
 from lookalike.files import read_json
+from lookalike.human_study.settings import FILES
 from lookalike.jobs import Job, list_jobs, run_jobs, study_sources
 from lookalike.needs import RUNS_AT_ONCE, job_needs
 from lookalike.packs import packs
@@ -271,7 +272,7 @@ def obstacles(plan: Plan) -> list[str]:
     for name, entry in plan.human_studies.items():
         found += [
             f"{entry[key]} is missing; put it there, or change human_studies.{name}.{key}."
-            for key in ("sessions", "trials", "queries", "classifier_outputs")
+            for key in FILES
             if entry[key] and not Path(entry[key]).exists()
         ]
     return [message for message in found if message]

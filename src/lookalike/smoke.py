@@ -27,6 +27,7 @@ from lookalike.data.resources import published_clean_ids, real_labels, wnids
 from lookalike.data.settings import DataSettings
 from lookalike.errors import LookalikeError
 from lookalike.files import write_text
+from lookalike.human_study.settings import FILES
 from lookalike.methods.chm_corr.network import Branches, Learner, join_checkpoint
 from lookalike.plan import named_weights
 from lookalike.seeds import derive_seed
@@ -61,7 +62,7 @@ MOST = {
     "images": 8,
 }
 MARKER = "SMOKE.txt"
-SMALLER = {"dense_flow_74_10": "dense_flow_small"}  # the one network whose smoke would take an hour
+SMALLER = {"dense_flow_74_10": "dense_flow_small"}  # 130 million parameters, a checkpoint of gigabytes
 
 
 def make_smoke(path: Path, folder: Path) -> str:
@@ -143,7 +144,7 @@ def reduce_study(study: Study) -> dict[str, Any]:
         _cut(values["patch"])
         values["patch"]["target"] = min(values["patch"]["target"], CLASSES - 1)
     for entry in values["human_studies"].values():
-        for key in ("sessions", "trials", "queries", "classifier_outputs"):
+        for key in FILES:
             if entry[key]:
                 entry[key] = str(Path(entry[key]).resolve())
     values.pop("resources", None)

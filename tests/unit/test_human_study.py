@@ -23,7 +23,7 @@ from lookalike.human_study.analyse import analyse_responses
 from lookalike.human_study.cells import Cell, mean_cell
 from lookalike.human_study.classifiers import compare_classifiers, measure_classifiers
 from lookalike.human_study.responses import Outputs, Responses, difficulty, read_outputs, read_responses
-from lookalike.human_study.settings import HumanStudySettings
+from lookalike.human_study.settings import FILES, HumanStudySettings
 from lookalike.study import check_study, read_study
 
 ROOT = Path(__file__).parents[2]
@@ -34,8 +34,7 @@ FOLDER = ROOT / "workflow" / "resources" / "human_study"
 def settings_of(name: str) -> HumanStudySettings:
     """An entry of the default study, its paths made absolute."""
     values = CONFIG.human_studies[name].model_dump(mode="json")
-    paths = ("sessions", "trials", "queries", "classifier_outputs")
-    return HumanStudySettings.model_validate(values | {key: values[key] and str(ROOT / values[key]) for key in paths})
+    return HumanStudySettings.model_validate(values | {key: values[key] and str(ROOT / values[key]) for key in FILES})
 
 
 @pytest.fixture(scope="module", params=["cub", "imagenet_clean"])

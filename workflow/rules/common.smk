@@ -14,6 +14,7 @@ from lookalike.errors import LookalikeError
 from lookalike.evaluation.sets import PATTERN, evaluation_set
 from lookalike.files import digest, sha256
 from lookalike.forward import forward_stop_signals
+from lookalike.human_study.settings import FILES
 from lookalike.needs import RUNS_AT_ONCE, job_needs, largest_asked
 from lookalike.packs import INSIDE, forget_broken, packs, write_config
 from lookalike.plan import Plan, named_weights
@@ -456,8 +457,7 @@ def records():
 def responses_of(wildcards):
     """The files of a human study that are there; `obstacles` names the others."""
     entry = PLAN.human_studies[wildcards.responses]
-    names = ("sessions", "trials", "queries", "classifier_outputs")
-    return [entry[name] for name in names if entry[name] and Path(entry[name]).exists()]
+    return [entry[key] for key in FILES if entry[key] and Path(entry[key]).exists()]
 
 
 def settings_of_responses(wildcards):

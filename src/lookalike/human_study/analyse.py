@@ -14,13 +14,11 @@ from lookalike.human_study.cells import Cell
 from lookalike.human_study.classifiers import compare_classifiers, measure_classifiers
 from lookalike.human_study.contrasts import compare_clean, compare_conditions, measure_sensitivity
 from lookalike.human_study.responses import read_families, read_outputs, read_responses
-from lookalike.human_study.settings import HumanStudySettings
+from lookalike.human_study.settings import FILES, HumanStudySettings
 from lookalike.human_study.team import form_teams
 from lookalike.plan import Plan
 from lookalike.provenance import git_state
 from lookalike.seeds import derive_seed
-
-FILES = ("sessions", "trials", "queries", "classifier_outputs")
 
 
 def analyse_responses(plan: Plan, name: str) -> str:

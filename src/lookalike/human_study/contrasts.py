@@ -96,10 +96,12 @@ def _subsampled(trials: pd.DataFrame, random: np.random.Generator) -> pd.DataFra
     counts = trials.groupby(["session", "ai_correct"]).correct.agg(["sum", "count"]).unstack()
     right, n = counts["sum"].to_numpy(), counts["count"].to_numpy()  # (S, 2)
     least = n.min(1)
-    drawn = random.hypergeometric(
-        right, n - right, least[:, None], size=(SUBSAMPLES, DRAWS, *right.shape)
-    )  # all of the rarer kind, always
-    mean = drawn.mean(0) / least[:, None]  # (draws, S, 2)
+    total = np.zeros((DRAWS, *right.shape), np.int64)
+    for _ in range(SUBSAMPLES):  # all at once would take a gigabyte
+        total += random.hypergeometric(
+            right, n - right, least[:, None], size=total.shape
+        )  # the rarer kind is all taken
+    mean = total / SUBSAMPLES / least[:, None]  # (draws, S, 2)
     return pd.DataFrame(mean.mean(2).T.round(9), index=counts.index)
 
 

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from lookalike.settings import Settings
 
+FILES = ("sessions", "trials", "queries", "classifier_outputs")  # the keys of an entry that name one
+
 
 class ExclusionRule(Settings):
     """Sessions that are dropped before anything is computed."""

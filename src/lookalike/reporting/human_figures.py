@@ -44,11 +44,8 @@ def figure_human_accuracy(plan: Plan) -> Figure:
 def figure_human_contrasts(plan: Plan) -> Figure:
     """All pairs of conditions: difference of accuracy; filled where it survives Holm's correction."""
     cells = read_cells(plan, "contrasts")
-    entries = list(dict.fromkeys(cells.entry))
-    figure, axes = plt.subplots(
-        1, len(entries), figsize=(PAGE, 3.0), squeeze=False, sharey=_same_rows(cells), layout="constrained"
-    )
-    for axis, entry in zip(axes[0], entries, strict=True):
+    figure, panels = _panels(cells, 3.0, sharey=_same_rows(cells))
+    for entry, axis in panels.items():
         wide = cells[cells.entry == entry].pivot(index="row", columns="column", values="value")
         part = cells[(cells.entry == entry) & (cells.column == "difference")]
         clean = [wide.clean[name] == 1 for name in part.row]
@@ -75,11 +72,8 @@ def figure_human_contrasts(plan: Plan) -> Figure:
 def figure_human_sensitivity(plan: Plan) -> Figure:
     """Discrimination against reluctance to accept, a cross a condition."""
     cells = read_cells(plan, "sensitivity")
-    entries = list(dict.fromkeys(cells.entry))
-    figure, axes = plt.subplots(
-        1, len(entries), figsize=(PAGE, 2.6), squeeze=False, sharex=True, sharey=True, layout="constrained"
-    )
-    for axis, entry in zip(axes[0], entries, strict=True):
+    figure, panels = _panels(cells, 2.6, sharex=True, sharey=True)
+    for entry, axis in panels.items():
         part = cells[cells.entry == entry]
         for name in dict.fromkeys(part.row):
             x, y = (part[(part.row == name) & (part.column == column)].iloc[0] for column in ("criterion", "d_prime"))
@@ -92,8 +86,8 @@ def figure_human_sensitivity(plan: Plan) -> Figure:
         axis.set_title(entry, loc="left")
         axis.set_xlabel("criterion (left: accepts readily)")
         sns.despine(ax=axis)
-    axes[0, 0].set_ylabel("sensitivity d'")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    next(iter(panels.values())).set_ylabel("sensitivity d'")
+    handles, labels = next(iter(panels.values())).get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     return figure
 
@@ -102,11 +96,8 @@ def figure_human_team(plan: Plan) -> Figure:
     """What people add to the AI alone, by three estimates."""
     cells = read_cells(plan, "team")
     cells = cells[cells.row.isin(CONDITIONS)]
-    entries = list(dict.fromkeys(cells.entry))
-    figure, axes = plt.subplots(
-        1, len(entries), figsize=(PAGE, 2.8), squeeze=False, sharey=_same_rows(cells), layout="constrained"
-    )
-    for axis, entry in zip(axes[0], entries, strict=True):
+    figure, panels = _panels(cells, 2.8, sharey=_same_rows(cells))
+    for entry, axis in panels.items():
         for number, (column, label) in enumerate(GAINS.items()):
             part = cells[(cells.entry == entry) & (cells.column == column)]
             places = np.arange(len(part)) + 0.22 * (number - 1)
@@ -117,7 +108,7 @@ def figure_human_team(plan: Plan) -> Figure:
         _name_rows(axis, list(part.row))
         axis.set_title(entry, loc="left")
         axis.set_xlabel("gain of the team over the AI alone (points)")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles, labels = next(iter(panels.values())).get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
@@ -125,11 +116,8 @@ def figure_human_team(plan: Plan) -> Figure:
 def figure_classifiers(plan: Plan) -> Figure:
     """Accuracy of each classifier against its confidence, 95 % Wilson intervals."""
     cells = read_cells(plan, "by_confidence")
-    entries = list(dict.fromkeys(cells.entry))
-    figure, axes = plt.subplots(
-        1, len(entries), figsize=(PAGE, 2.5), squeeze=False, sharex=True, sharey=True, layout="constrained"
-    )
-    for axis, entry in zip(axes[0], entries, strict=True):
+    figure, panels = _panels(cells, 2.5, sharex=True, sharey=True)
+    for entry, axis in panels.items():
         axis.plot([0, 100], [0, 100], color=GREY, lw=0.7, ls="--")
         part = cells[cells.entry == entry]
         for key, name in CLASSIFIERS.items():
@@ -143,8 +131,8 @@ def figure_classifiers(plan: Plan) -> Figure:
         axis.set_title(entry, loc="left")
         axis.set_xlabel("confidence (%)")
         sns.despine(ax=axis)
-    axes[0, 0].set_ylabel("right answers (%)")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    next(iter(panels.values())).set_ylabel("right answers (%)")
+    handles, labels = next(iter(panels.values())).get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     return figure
 
@@ -243,3 +231,20 @@ def _cells(part: pd.DataFrame) -> list[pd.Series]:
 def _same_rows(cells: pd.DataFrame) -> bool:
     """Whether all entries have the same rows, so that one panel's names serve the others."""
     return len({tuple(dict.fromkeys(part.row)) for _, part in cells.groupby("entry")}) == 1
+
+
+def _panels(
+    cells: pd.DataFrame, height: float, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, dict[str, Axes]]:
+    """A figure so many inches high, and a panel for each entry of the study, side by side."""
+    entries = list(dict.fromkeys(cells.entry))
+    figure, axes = plt.subplots(
+        1,
+        len(entries),
+        figsize=(PAGE, height),
+        squeeze=False,
+        sharex=sharex,
+        sharey=sharey,
+        layout="constrained",
+    )
+    return figure, dict(zip(entries, axes[0], strict=True))
