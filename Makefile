@@ -1,13 +1,14 @@
 # make reproduce   set up .venv from the lock, then run a study (default: config.yaml)
 # make smoke       the same study in small, on made-up images, in minutes
 # make test        set up .venv, then run the tests
+# make test-all    the long ones too: studies in small, kill tests
 # make test-slurm  the workflow on a real SLURM on this host
 STUDY   ?= config.yaml
 PROFILE ?= profiles/default
 PYTHON  ?= python3
 BIN     := .venv/bin
 
-.PHONY: reproduce smoke test test-slurm check benchmark ui schema lock clean
+.PHONY: reproduce smoke test test-all test-slurm check benchmark ui reference schema lock clean
 
 reproduce: .venv/ready
 	$(BIN)/snakemake --workflow-profile $(PROFILE) --configfile $(STUDY)
@@ -18,18 +19,26 @@ smoke: .venv/ready
 	$(BIN)/snakemake --directory results/smoke/$(basename $(notdir $(STUDY))) \
 	    --configfile results/smoke/$(basename $(notdir $(STUDY)))/study.yaml
 
+PYTEST  := $(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: .venv/ready
-	$(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# The studies in small and the long kill tests too.
+test-all: .venv/ready
+	$(PYTEST) -m "not slurm"
 
 # Brings up a SLURM of its own on this host and takes it down; needs root and apt-get.
 test-slurm: .venv/ready
-	$(BIN)/pytest -q tests/slurm
+	$(BIN)/pytest -q -m slurm tests/slurm
 
 check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/lookalike check
 
 benchmark: .venv/ready
 	$(BIN)/python benchmarks/nw_head.py
@@ -45,6 +54,10 @@ benchmark: .venv/ready
 ui: .venv/ready
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 \
 	    --backend-store-uri sqlite:///$(CURDIR)/results/tracking/mlflow.db
+
+# What the documentation takes from the declarations: tables of keys, backbones, stages, files.
+reference: .venv/ready
+	$(BIN)/lookalike reference docs
 
 schema: .venv/ready
 	$(BIN)/lookalike schema > workflow/schemas/study.schema.json

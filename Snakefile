@@ -16,7 +16,7 @@ if not workflow.overwrite_configfiles:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/support.smk"
+include: "workflow/rules/embed.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/explain.smk"
 include: "workflow/rules/report.smk"
@@ -26,16 +26,17 @@ include: "workflow/rules/tracking.smk"
 rule all:
     default_target: True
     input:
-        table_files(),
-        figure_files(),
-        "<study>/report.html",
-        f"results/tracking/sync_tracking-{PLAN.study}.json",
+        STUDY.files_of("compare"),
+        STUDY.files_of("draw_table"),
+        STUDY.files_of("draw_figure"),
+        STUDY.files_of("write_report"),
+        STUDY.files_of("sync_tracking"),
     localrule: True
 
 
 rule plan:
     log:
-        "<study>/logs/plan.log",
+        str(PLAN.folder / "logs" / "plan.log"),
     localrule: True
     params:
         study=STUDY_FILE,
@@ -47,32 +48,33 @@ rule plan:
 
 rule data:
     input:
-        [str(PLAN.data_folder(name) / "manifest.json") for name in PLAN.datasets],
+        STUDY.files_of("prepare_data", "manifest"),
     localrule: True
 
 
 rule tables:
     input:
-        table_files(),
+        STUDY.files_of("compare"),
+        STUDY.files_of("draw_table"),
     localrule: True
 
 
 rule figures:
     input:
-        figure_files(),
+        STUDY.files_of("draw_figure"),
     localrule: True
 
 
 rule report:
     input:
-        "<study>/report.html",
+        STUDY.files_of("write_report"),
     localrule: True
 
 
 # Nothing runs for hours to end at data that a person must fetch, or beside another controller of the same study.
 onstart:
     stop_at_missing_data()
-    take_control()
+    lock_study()
 
 
 # What failed, a line each; what did finish is mirrored too, and what was killed is marked.

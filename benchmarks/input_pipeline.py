@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from lookalike.backbones.small_cnn import SmallCNN
+from lookalike.contracts.settings import TrainingSettings
 from lookalike.data.images import open_images
 from lookalike.data.prepared import PreparedData
-from lookalike.settings import TrainingSettings
 
 BATCH, PADDING, WORKERS = 128, 2, 2
 
@@ -63,9 +63,9 @@ def our_batches(data: PreparedData, rows: np.ndarray) -> Callable[[], Iterator[t
     pool = open_images(data, rows, training=TrainingSettings(crop_padding=PADDING, flip=True))
 
     def epoch() -> Iterator[tuple[Tensor, Tensor]]:
-        made = torch.Generator().manual_seed(0)
-        for chosen in torch.randperm(len(pool), generator=made).split(BATCH):
-            yield pool.take(chosen, made), pool.labels[chosen]
+        generator = torch.Generator().manual_seed(0)
+        for chosen in torch.randperm(len(pool), generator=generator).split(BATCH):
+            yield pool.take(chosen, generator), pool.labels[chosen]
 
     return epoch
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lookalike.core.files import sha256, write_json
 from lookalike.data.prepared import PreparedData
 from lookalike.data.subsets import take_turns
-from lookalike.files import sha256, write_json
 
 CLASSES, TEST = 1000, 50_000
 

@@ -42,8 +42,8 @@ def main() -> None:
     """Measure and print."""
     for runs, runs_per_job in CASES:
         found = measure(runs, runs_per_job)
-        packed = f" in packs of {runs_per_job}" if runs_per_job else ""
-        print(f"{found['runs']:,} runs{packed}: {found['seconds']:.1f} s, {found['megabytes']:.0f} MB")
+        grouped = f" in groups of {runs_per_job}" if runs_per_job else ""
+        print(f"{found['runs']:,} runs{grouped}: {found['seconds']:.1f} s, {found['megabytes']:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from lookalike import MemoryWrapLayer
 from lookalike.backbones.build import make_backbone
+from lookalike.contracts.settings import BackboneSettings
 from lookalike.methods.memory_wrap.layer import DISTANCES
 from lookalike.methods.memory_wrap.sparsemax import sparsemax
-from lookalike.settings import BackboneSettings
 
 CASE = (500, 1000, 1280)  # queries, memory, features
 CLASSES = 10
@@ -38,8 +38,8 @@ def expanded(distance: str, queries: Tensor, memory: Tensor) -> Tensor:
 def layer(distance: str, repeats: int) -> dict[str, float]:
     """Distance step and whole layer, forward."""
     batch, rows, width = CASE
-    made = torch.Generator().manual_seed(0)
-    queries, memory = (torch.randn(n, width, generator=made).relu() for n in (batch, rows))
+    generator = torch.Generator().manual_seed(0)
+    queries, memory = (torch.randn(n, width, generator=generator).relu() for n in (batch, rows))
     torch.manual_seed(0)
     ours = MemoryWrapLayer(width, CLASSES, distance=distance).eval()
 

@@ -37,9 +37,9 @@ def plain(query: Tensor, support: Tensor, labels: Tensor, n_classes: int) -> Ten
 def draw(case: tuple[int, int, int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Random features: query, support, labels and targets."""
     batch, rows, classes, width = case
-    made = torch.Generator().manual_seed(0)
-    query = torch.randn(batch, width, generator=made) * 0.3
-    support = torch.randn(rows, width, generator=made) * 0.3
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(batch, width, generator=generator) * 0.3
+    support = torch.randn(rows, width, generator=generator) * 0.3
     labels = torch.arange(rows) % classes
     return query, support, labels, torch.arange(batch) % classes
 
@@ -107,10 +107,10 @@ def _summary(
 def stream(case: tuple[int, int, int, int], repeats: int) -> dict[str, float]:
     """A support of ImageNet's size, block by block, beside the bare products of the same blocks."""
     batch, rows, classes, width = case
-    made = torch.Generator().manual_seed(0)
-    query = torch.randn(batch, width, generator=made) * 0.3
-    support = torch.empty(rows, width).normal_(generator=made).mul_(0.3)
-    labels = torch.randint(classes, (rows,), generator=made)
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(batch, width, generator=generator) * 0.3
+    support = torch.empty(rows, width).normal_(generator=generator).mul_(0.3)
+    labels = torch.randint(classes, (rows,), generator=generator)
     kept = Support.of(support, labels).split(BLOCK)
     head = NWHead(classes)
 

@@ -19,10 +19,10 @@ import torch
 from measure import interleaved, machine, save
 from torch import Tensor
 
-from lookalike.methods.protoflow.flow.dense_flow import DenseFlow, FlowShape
-from lookalike.methods.protoflow.flow.nets import DenseLayer, DenseNetBlock, GatedConv
-from lookalike.methods.protoflow.kept import Kept
-from lookalike.methods.protoflow.prototypes import Prototypes
+from lookalike.backbones.flow.dense_flow import DenseFlow, FlowShape
+from lookalike.backbones.flow.nets import DenseLayer, DenseNetBlock, GatedConv
+from lookalike.core.parameter_cache import ParameterCache
+from lookalike.methods.protoflow.prototypes import GaussianPrototypes
 
 CASE = (10, 5, 4928, 64)  # classes, components, dimensions, queries
 SIDE, STEP_BATCH, FORWARD_BATCH = 32, 2, 4
@@ -42,7 +42,7 @@ def mixtures(repeats: int) -> dict[str, float]:
     """Log-densities of all components: in evaluation, where parameters stay, and with gradients."""
     classes, components, dims, batch = CASE
     torch.manual_seed(0)
-    z, prototypes = torch.randn(batch, dims), Prototypes(classes, components, (dims // 16, 4, 4))
+    z, prototypes = torch.randn(batch, dims), GaussianPrototypes(classes, components, (dims // 16, 4, 4))
     with torch.no_grad():
         prototypes.log_var.normal_()
 
@@ -89,25 +89,25 @@ def plain_forms() -> Iterator[None]:
         result: Tensor = a + b * share.sigmoid()
         return result
 
-    kept = DenseNetBlock.forward, Kept.get
+    kept = DenseNetBlock.forward, ParameterCache.get
     DenseNetBlock.forward = dense  # type: ignore[method-assign]
-    Kept.get = lambda self, name, compute, *parameters: compute(*parameters)  # type: ignore[method-assign]
+    ParameterCache.get = lambda self, name, compute, *parameters: compute(*parameters)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        DenseNetBlock.forward, Kept.get = kept  # type: ignore[method-assign]
+        DenseNetBlock.forward, ParameterCache.get = kept  # type: ignore[method-assign]
 
 
 def network(repeats: int) -> dict[str, float]:
     """DenseFlow-74-10 at 32 pixels: a training step's loss and gradients, and the evaluation forward."""
     torch.manual_seed(0)
     flow = DenseFlow((3, SIDE, SIDE), FlowShape())
-    made = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (FORWARD_BATCH, 3, SIDE, SIDE), generator=made)
-    noises = flow.draw_noises(FORWARD_BATCH, made)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (FORWARD_BATCH, 3, SIDE, SIDE), generator=generator)
+    noises = flow.draw_noises(FORWARD_BATCH, generator)
     with torch.no_grad():
         for value in flow.parameters():  # a new flow's couplings are the identity
-            value += 0.01 * torch.randn(value.shape, generator=made)
+            value += 0.01 * torch.randn(value.shape, generator=generator)
         flow.train().encode(images, noises)  # ActNorm's first batch
 
     other = plain_flow(flow)

@@ -1,6 +1,7 @@
-"""Sixty short runs on SLURM: a job a training, against packs. Brings up a SLURM on this host: root and apt-get.
+"""Sixty short runs on SLURM: a job a training, against job groups. Brings up a SLURM on this host: root and apt-get.
 
-The trainings alone, sixty jobs, are compared with all stages of the same runs (training, support, evaluation) in packs.
+The trainings alone, sixty jobs, are compared with all stages of the same runs (training,
+support, evaluation) in job groups.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ STUDY = {
     "datasets": ["digits"],
     "sizes": [600],
     "models": {"fc": {"method": "fc", "training": {"epochs": 5, "batch_size": 32, "optimizer": "adamw", "lr": 0.003}}},
-    "resources": {"train": {"mem_mb": 1500, "runtime": 10}, "run_pack": {"mem_mb": 6000, "runtime": 30}},
+    "resources": {"train": {"mem_mb": 1500, "runtime": 10}, "run_job_group": {"mem_mb": 6000, "runtime": 30}},
 }
 
 
@@ -62,23 +63,24 @@ def main() -> None:
     subprocess.run([ROOT / "tests" / "slurm" / "slurm-up"], check=True, stderr=subprocess.DEVNULL)
     study = {**STUDY, "seeds": list(range(options.runs))}
     try:
-        with tempfile.TemporaryDirectory() as apart, tempfile.TemporaryDirectory() as packed:
+        with tempfile.TemporaryDirectory() as apart, tempfile.TemporaryDirectory() as grouped:
             checkout(Path(apart), study)
-            checkout(Path(packed), {**study, "runs_per_job": options.runs_per_job})
+            checkout(Path(grouped), {**study, "runs_per_job": options.runs_per_job})
             tracking = "results/tracking/init_tracking-sixty.json"
-            for folder in (apart, packed):
+            for folder in (apart, grouped):
                 snakemake(Path(folder), "data", tracking)
             weights = [f"results/sixty/digits/fc/600/seed{seed}/model.safetensors" for seed in study["seeds"]]
             one = snakemake(Path(apart), *weights)
-            packs = [
-                f"results/sixty/packs/digits-fc-600-{n}.json" for n in range(-(-options.runs // options.runs_per_job))
+            job_groups = [
+                f"results/sixty/job_groups/digits-fc-600-{n}.json"
+                for n in range(-(-options.runs // options.runs_per_job))
             ]
-            many = snakemake(Path(packed), *packs)
-            same = all((Path(apart) / name).read_bytes() == (Path(packed) / name).read_bytes() for name in weights)
+            many = snakemake(Path(grouped), *job_groups)
+            same = all((Path(apart) / name).read_bytes() == (Path(grouped) / name).read_bytes() for name in weights)
     finally:
         subprocess.run([ROOT / "tests" / "slurm" / "slurm-down"], check=False)
     print(f"{options.runs} trainings as {options.runs} jobs: {one:.0f} s")
-    print(f"{options.runs} runs (training, support, evaluation) in {len(packs)} packs: {many:.0f} s")
+    print(f"{options.runs} runs (training, support, evaluation) in {len(job_groups)} job groups: {many:.0f} s")
     print(f"ratio {many / one:.2f}; same weights byte for byte: {same}")
 
 

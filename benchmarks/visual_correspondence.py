@@ -22,11 +22,12 @@ from measure import extra_memory, interleaved, machine, save
 from torch import Tensor
 
 from lookalike.backbones.build import make_backbone
+from lookalike.contracts.settings import BackboneSettings, TrainingSettings
+from lookalike.distances.neighbours import nearest, normalise_rows
 from lookalike.methods.chm_corr.classifier import Model, Settings, attention_mask, key_points, top_mean
 from lookalike.methods.chm_corr.convolution import correlate_4d, correlate_6d
 from lookalike.methods.chm_corr.kernels import SCALE_GROUPS
-from lookalike.methods.chm_corr.network import Branches, Learner, keep_mutual, level_sides, resize_4d
-from lookalike.methods.chm_corr.transfer import transfer_points
+from lookalike.methods.chm_corr.network import CHMBackbones, CHMNet, keep_mutual, level_sides, resize_4d
 from lookalike.methods.emd_corr.transport import (
     EPSILON,
     attention_marginals,
@@ -35,9 +36,8 @@ from lookalike.methods.emd_corr.transport import (
     sinkhorn,
     sinkhorn_upstream,
 )
-from lookalike.methods.patches import Patches, cells_of, match_patches
-from lookalike.settings import BackboneSettings, TrainingSettings
-from lookalike.support.neighbours import nearest, normalise_rows
+from lookalike.methods.reranking.patches import Patches, cells_of, match_patches
+from lookalike.methods.reranking.transfer import transfer_points
 
 T = TypeVar("T")
 EXEMPLARS, SIDE, CHANNELS, ENTRIES = 50, 7, 2048, 5
@@ -85,8 +85,8 @@ def plain_emd(query: Tensor, exemplars: Tensor) -> Tensor:
 
 def emd(repeats: int) -> dict[str, float]:
     """One query and 50 exemplars of 7 x 7 x 2,048."""
-    made = torch.Generator().manual_seed(0)
-    maps = torch.randn(EXEMPLARS + 1, CHANNELS, SIDE, SIDE, generator=made).relu()
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(EXEMPLARS + 1, CHANNELS, SIDE, SIDE, generator=generator).relu()
     kept = Patches.of(maps)
     gallery = Patches(*(value[None].contiguous() for value in vars(kept).values()))
 
@@ -154,7 +154,7 @@ def plain_6d(x: Tensor, kernels: Tensor) -> Tensor:
     return found
 
 
-def all_kernels(learner: Learner) -> Tensor:
+def all_kernels(learner: CHMNet) -> Tensor:
     """(9, 5, 5, 5, 5) the 4D kernel of each scale offset."""
     kernels = learner.chm6d.dense()
     order = [group for cell in range(9) for group, cells in enumerate(SCALE_GROUPS[learner.kind]) if cell in cells]
@@ -164,7 +164,7 @@ def all_kernels(learner: Learner) -> Tensor:
 def convolutions(repeats: int) -> dict[str, float]:
     """Both convolutions at the authors' size, one pair of images."""
     torch.manual_seed(0)
-    learner = Learner("psi", 1024, 256)
+    learner = CHMNet("psi", 1024, 256)
     small, large = torch.rand(1, 3, 3, *(15,) * 4), torch.rand(1, *(30,) * 4)
     sixth, kernel4 = all_kernels(learner), learner.chm4d.dense()
     kernel6, groups = learner.chm6d.dense(), SCALE_GROUPS["psi"]
@@ -183,7 +183,7 @@ def convolutions(repeats: int) -> dict[str, float]:
     return found
 
 
-def plain_matching(learner: Learner, kernels: Tensor, source: Tensor, target: Tensor) -> Tensor:
+def plain_matching(learner: CHMNet, kernels: Tensor, source: Tensor, target: Tensor) -> Tensor:
     """Correlation (B, S S, S S) of maps (B, C, s, s): nine products, each resized, and the plain convolutions."""
     side = source.shape[-1]
     levels = []
@@ -237,7 +237,7 @@ def chm_corr(pairs: int) -> dict[str, float]:
     settings = Settings(method="chm_corr", backbone_from="fc", training=TrainingSettings())
     model = Model(settings, make_backbone(BackboneSettings(name="resnet50"), (3, 224, 224)), 1000)
     # The authors' networks and geometry with random weights: the numbers do not matter here, a checkpoint's size does.
-    model.branches, model.learner, model.log_scale = Branches(), Learner("psi", 1024, 256), None
+    model.branches, model.learner, model.log_scale = CHMBackbones(), CHMNet("psi", 1024, 256), None
     model.inference = settings.inference.model_copy(update={"compat": "upstream"})
     model.eval().requires_grad_(False)
     images = torch.rand(pairs + 1, 3, 240, 240)
@@ -259,12 +259,12 @@ def chm_corr(pairs: int) -> dict[str, float]:
     again, _ = timed(ours)
     encoded, prepared = timed(lambda: model.prepare(query, "query"))
     backbone, _ = timed(lambda: model.backbone(model._upstream_frame(query, "query")))
-    compared, _ = timed(lambda: model.scores(prepared, kept, None)["vote"])
+    match_scores, _ = timed(lambda: model.scores(prepared, kept, None)["vote"])
     return {
         "plain_s": plain,
         "cached_s": (cached + again) / 2,
         "ratio": plain / ((cached + again) / 2),
-        "pair_ms": compared / pairs * 1e3,
+        "pair_ms": match_scores / pairs * 1e3,
         "encode_ms": encoded * 1e3,
         "backbone_ms": backbone * 1e3,
         "difference": float((mine - theirs).abs().max()),
@@ -276,9 +276,9 @@ def chm_corr(pairs: int) -> dict[str, float]:
 
 def neighbours(repeats: int) -> dict[str, float]:
     """The 50 nearest of CUB's training images, 100 queries: against sorting all of them."""
-    made = torch.Generator().manual_seed(0)
-    support = normalise_rows(torch.randn(GALLERY, CHANNELS, generator=made))
-    query = normalise_rows(torch.randn(QUERIES, CHANNELS, generator=made))
+    generator = torch.Generator().manual_seed(0)
+    support = normalise_rows(torch.randn(GALLERY, CHANNELS, generator=generator))
+    query = normalise_rows(torch.randn(QUERIES, CHANNELS, generator=generator))
     calls: dict[str, Callable[[], Tensor]] = {
         "sorted": lambda: (query @ support.T).argsort(dim=1, descending=True)[:, :SHORTLIST],
         "nearest": lambda: nearest(query, support, SHORTLIST, "inner_product")[1],
@@ -291,9 +291,9 @@ def neighbours(repeats: int) -> dict[str, float]:
 def stream(queries: int) -> dict[str, float]:
     """ImageNet's number of rows and queries: no matrix of all pairs."""
     _, rows, width = STREAM
-    made = torch.Generator().manual_seed(0)
-    support = torch.randn(rows, width, generator=made)
-    asked = torch.randn(queries, width, generator=made)
+    generator = torch.Generator().manual_seed(0)
+    support = torch.randn(rows, width, generator=generator)
+    asked = torch.randn(queries, width, generator=generator)
     begin = time.perf_counter()
     megabytes = extra_memory(lambda: nearest(asked, support, SHORTLIST, "inner_product")) / 1e6
     seconds = time.perf_counter() - begin

@@ -1,298 +1,485 @@
-"""Golden families of CHMNet and CHM-Corr."""
+"""Golden files of CHMNet and CHM-Corr.
+
+Not compared: the re-weighted correlation inside a transfer, which this project does not keep, and what the classes of
+taps are called.
+"""
+
+from functools import cache
 
 import numpy as np
 import torch
-from compare import close
-from torchvision.models.resnet import Bottleneck
+from compare import Values
+from golden_file import Arrays, Family, GoldenFile, Method, blank
+from torch import Tensor, nn
 
-from lookalike.explanation.record import Exemplar
-from lookalike.methods.chm_corr import classifier as chm
-from lookalike.methods.chm_corr import convolution, kernels, network, transfer
-from lookalike.methods.knn import vote
-from lookalike.methods.patches import Patches, cells_of, match_patches
+from lookalike.contracts.explanation import Exemplar
+from lookalike.methods.chm_corr import convolution, kernels, network
+from lookalike.methods.chm_corr.similarity import attention_mask, patch_points, target_cosines, top_mean
+from lookalike.methods.knn.classifier import vote
+from lookalike.methods.reranking import transfer
+from lookalike.methods.reranking.patches import Patches, cells_of, match_patches
 
-GRID_POSITIONS = torch.arange(18.0, 223, 34)  # pixels of a 240-pixel query, both axes
+SIZE = 240  # pixels of an image
+SIGMA = 17  # the original's, on every grid; this project's follows the grid
+NO_POINT = -2  # what the original fills up key points with
 
 
-def tensors(content: dict[str, np.ndarray], prefix: str = "") -> dict[str, torch.Tensor]:
-    """Arrays whose names start with a prefix, without it."""
+def near(file: GoldenFile, key: str, ours: Values) -> None:
+    """Compare within the limit of most numbers."""
+    file.close(key, ours, 1e-4, 1e-4, entrywise=True)
+
+
+# Kernels and convolutions -------------------------------------------------------------------------
+
+
+def check_kernels(file: GoldenFile) -> None:
+    for case in file.cases(".group"):
+        kind, side = case.split(".k")
+        classes = kernels.tap_classes(kind, int(side))
+        file.equal(f"{case}.group", classes)
+        file.equal(f"{case}.count", torch.bincount(classes.flatten()))
+    for kind in {key.split(".")[0] for key in file if ".chm4d." in key}:
+        layer4, layer6 = layers_of(file, kind)
+        file.close(f"{kind}.chm4d.dense", layer4.dense()[None, None], 1e-7)
+        cells = torch.empty(9, *layer6.dense().shape[1:])
+        for group, members in enumerate(kernels.SCALE_GROUPS[kind]):
+            cells[list(members)] = layer6.dense()[group]
+        file.close(f"{kind}.chm6d.dense", cells.unflatten(0, (3, 3))[None, None], 1e-7)
+
+
+def layers_of(file: GoldenFile, kind: kernels.KernelKind) -> tuple[kernels.Kernel4d, kernels.Kernel6d]:
+    """Both kernels with the weights of a file, and its biases where it has some."""
+    layers = kernels.Kernel4d(kind), kernels.Kernel6d(kind)
+    for layer, name in zip(layers, ("chm4d", "chm6d"), strict=True):
+        stored = (key for key in layer.state_dict() if f"{kind}.{name}.{key}" in file)
+        layer.load_state_dict(layer.state_dict() | {key: file.tensor(f"{kind}.{name}.{key}") for key in stored})
+    return layers
+
+
+def weights_of(layer: nn.Module, prefix: str) -> Arrays:
+    """Random numbers in the place of the layer's, biases included."""
+    random = np.random.RandomState(len(prefix))
+    state = layer.state_dict()
+    return {f"{prefix}{key}": np.asarray(random.randn(*value.shape), np.float32) for key, value in state.items()}
+
+
+def example_kernels() -> dict[str, Arrays]:
+    arrays = {"iso.k7.group": blank(7, 7, 7, 7), "psi.k1.group": blank(1, 1, 1, 1)}
+    for layer, name in ((kernels.Kernel4d("iso"), "chm4d"), (kernels.Kernel6d("iso"), "chm6d")):
+        arrays |= {k: v for k, v in weights_of(layer, f"iso.{name}.").items() if "bias" not in k}
+    return {"kernels": arrays}
+
+
+@torch.no_grad()
+def check_convolutions(file: GoldenFile) -> None:
+    x, kernel = file.tensor("c4_x"), file.tensor("c4_k")
+    direct = convolution.correlate_4d_direct(x, kernel)
+    near(file, "c4_y_nobias", direct)
+    near(file, "c4_y", direct + file.tensor("c4_b"))
+    near(file, "c4_y_nobias", convolution.correlate_4d(x[:, 0], kernel[0, 0])[:, None])
+    several = convolution.correlate_4d_direct(file.tensor("c4m_x"), file.tensor("c4m_k"))
+    near(file, "c4m_y", several + file.tensor("c4m_b").view(1, -1, 1, 1, 1, 1))
+    unequal, kernel = file.tensor("c4r_x"), file.tensor("c4r_k")
+    near(file, "c4r_y", convolution.correlate_4d(unequal[:, 0], kernel[0, 0])[:, None])
+    cells = file.tensor("c6_k")[0, 0].flatten(0, 1)
+    alone = tuple((cell,) for cell in range(len(cells)))
+    voted = convolution.correlate_6d(file.tensor("c6_x")[:, 0], cells, alone)
+    near(file, "c6_y", voted[:, None] + file.tensor("c6_b"))
+    for case in file.cases(".chm6d.bias"):
+        layer4, layer6 = layers_of(file, case)
+        groups = kernels.SCALE_GROUPS[case]
+        voted = convolution.correlate_6d(file.tensor("layer_x6")[:, 0], layer6.dense(), groups) + layer6.bias
+        near(file, f"{case}.chm6d.y", voted[:, None])
+        refined = convolution.correlate_4d(file.tensor("layer_x4")[:, 0], layer4.dense()) + layer4.bias
+        near(file, f"{case}.chm4d.y", refined[:, None])
+
+
+def example_convolutions() -> dict[str, Arrays]:
+    files = {}
+    for name, sides, taps, kind in (("", (3, 3, 3, 3), 5, "psi"), ("_b", (7, 5, 6, 4), 3, "full")):
+        random = np.random.RandomState(taps)
+        shapes = {
+            "c4_x": (1, 1, *sides),
+            "c4_k": (1, 1, *(taps,) * 4),
+            "c4_b": (1,),
+            "c4m_x": (3, 4, *sides),
+            "c4m_k": (2, 4, *(taps,) * 4),
+            "c4m_b": (2,),
+            "c4r_x": (2, 1, 4, 8, 5, 6),
+            "c4r_k": (1, 1, *(taps,) * 4),
+            "c6_x": (1, 1, 3, 3, *sides),
+            "c6_k": (1, 1, 3, 3, *(taps,) * 4),
+            "c6_b": (1,),
+            "layer_x6": (1, 1, 3, 3, *sides),
+            "layer_x4": (2, 1, *sides),
+        }
+        files[f"convs{name}"] = {key: random.randn(*shape).astype(np.float32) for key, shape in shapes.items()}
+        files[f"convs{name}"] |= weights_of(kernels.Kernel4d(kind), f"{kind}.chm4d.")
+        files[f"convs{name}"] |= weights_of(kernels.Kernel6d(kind), f"{kind}.chm6d.")
+    return files
+
+
+# CHMNet -------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def check_correlation(file: GoldenFile) -> None:
+    weights = file.state("conv2ds.")
+    outputs, inputs = weights["0.weight"].shape[:2]
+    chmnet = network.CHMNet("psi", inputs, outputs)
+    chmnet.conv2ds.load_state_dict(weights)
+    file.equal("scales", network.SCALES)
+    file.equal("sides", network.level_sides(file["src"].shape[-1]))
+    source, target = (chmnet.pyramid(file.tensor(key)) for key in ("src", "trg"))
+    file.close("corr6d", chmnet.correlate(source, target), 1e-5)
+    file.close("i4_y", transfer.resize_4d(file.tensor("i4_x"), file["i4_y"].shape[-1]), 1e-5)
+    file.close("mnn_y", network.keep_mutual(file.tensor("mnn_x")), 1e-5)
+
+
+def example_correlation() -> dict[str, Arrays]:
+    random = np.random.RandomState(5)
+    shapes = {"src": (3, 7, 4, 4), "trg": (3, 7, 4, 4), "i4_x": (1, 3, 5, 2, 4), "mnn_x": (1, 6, 11)}
+    shapes |= {f"conv2ds.{level}.weight": (5, 7, 3, 3) for level in range(3)}
+    arrays = {key: random.randn(*shape).astype(np.float32) for key, shape in shapes.items()}
+    arrays["mnn_x"] = np.abs(arrays["mnn_x"])
+    arrays["mnn_x"][0, 2], arrays["mnn_x"][0, :, 3] = 0, 0
+    return {"correlation": {**arrays, "i4_y": blank(1, 6, 6, 6, 6)}}
+
+
+def chmnet_of(file: GoldenFile) -> network.CHMNet:
+    """CHMNet of a file's `sd.learner.*`, whose keys are those of the authors' checkpoints."""
+    state = file.state("sd.learner.")
+    sizes = {len(kernels.Kernel4d(kind).weight): kind for kind in kernels.SCALE_GROUPS}
+    outputs, inputs = state["conv2ds.0.weight"].shape[:2]
+    chmnet = network.CHMNet(sizes[len(state["chm4d.weight"])], inputs, outputs)
+    chmnet.load_state_dict(state)
+    return chmnet.eval()
+
+
+@torch.no_grad()
+def check_learner(file: GoldenFile) -> None:
+    chmnet = chmnet_of(file)
+    source, target = (chmnet.pyramid(file.tensor(key)) for key in ("src", "trg"))
+    correlation = chmnet.correlate(source, target)
+    near(file, "stage.corr6d", correlation[:, None])
+    voted = chmnet.vote(correlation)
+    near(file, "stage.chm6d", voted[:, None])
+    pooled = voted.amax((1, 2)).sigmoid()
+    near(file, "stage.pooled", pooled)
+    near(file, "stage.chm4d", chmnet.refine(pooled))
+    near(file, "out", chmnet(source, target))
+
+
+@torch.no_grad()
+def check_real_grid(file: GoldenFile) -> None:
+    """A map of the size that images of 240 pixels have; the Fourier form rounds otherwise than the direct one."""
+    chmnet = chmnet_of(file)
+    source, target = (chmnet.pyramid(file.tensor(key)) for key in ("src", "trg"))
+    correlation = chmnet(source, target)
+    file.close("out_sub", correlation[:, ::29, ::31], 1e-3)
+    file.close("out_rowsum", correlation.sum(2), 0.1)
+    file.close("out_rowmax", correlation.amax(2), 1e-3)
+    file.close("out_colmax", correlation.amax(1), 1e-3)
+    best = correlation.topk(2)
+    sure = ((best.values[..., 0] - best.values[..., 1]) > 2e-5 * best.values[..., 0]).numpy()
+    assert sure.mean() > 0.9
+    stored = file.result("row_argmax", correlation.argmax(2))
+    np.testing.assert_array_equal(correlation.argmax(2).numpy()[sure], stored[sure])
+    assert (~sure | (stored >= 0)).all()
+    points = transfer.from_pixels(file.tensor("kps").float().mT, SIZE)
+    file.close("prd_norm", transfer.transfer_points(correlation, points, sigma=SIGMA).mT, 1e-4)
+    scaled = transfer.transfer_points(correlation * file.number("scale"), points, sigma=SIGMA)
+    file.close("prd_norm_scaled", scaled.mT, 1e-4)
+
+
+def learner_inputs(kind: kernels.KernelKind, pairs: int, inputs: int, outputs: int, side: int) -> Arrays:
+    random = np.random.RandomState(inputs)
+    maps = {key: random.randn(pairs, inputs, side, side).astype(np.float32) for key in ("src", "trg")}
+    return maps | weights_of(network.CHMNet(kind, inputs, outputs), "sd.learner.")
+
+
+def example_learners() -> dict[str, Arrays]:
     return {
-        key.removeprefix(prefix): torch.from_numpy(array)
-        for key, array in content.items()
-        if key.startswith(prefix) and array.dtype.kind in "fiub"
+        "learner_b": learner_inputs("iso", 3, 6, 4, 4),
+        "learner_c": learner_inputs("full", 1, 9, 5, 3),
+        "learner_psi_b": learner_inputs("psi", 2, 5, 3, 6),
     }
 
 
-def check_kernels(name: str, content: dict[str, np.ndarray]) -> None:
-    for kind in ("psi", "iso"):
-        for side in (3, 5):
-            classes = kernels.tap_classes(kind, side)
-            np.testing.assert_array_equal(classes, content[f"{kind}.k{side}.group"])
-            np.testing.assert_array_equal(torch.bincount(classes.flatten()), content[f"{kind}.k{side}.count"])
-        layer4, layer6 = layers(kind, tensors(content, f"{kind}."))
-        close(layer4.dense(), content[f"{kind}.chm4d.dense"][0, 0], 1e-7)
-        dense = content[f"{kind}.chm6d.dense"][0, 0].reshape(9, 5, 5, 5, 5)
-        for group, cells in enumerate(kernels.SCALE_GROUPS[kind]):
-            for cell in cells:
-                close(layer6.dense()[group], dense[cell], 1e-7)
+def example_real_grid() -> dict[str, Arrays]:
+    points = np.random.RandomState(8).uniform(10, 230, (1, 2, 5))
+    arrays = {**learner_inputs("iso", 1, 6, 4, 10), "kps": points, "scale": np.array(2.0)}
+    return {"learner_real_grid_b": arrays}
 
 
-def layers(kind: kernels.Kind, found: dict[str, torch.Tensor]) -> tuple[kernels.Kernel4d, kernels.Kernel6d]:
-    """Both kernels with the weights of a file; biases, where it has none, stay."""
-    made = kernels.Kernel4d(kind), kernels.Kernel6d(kind)
-    for layer, prefix in zip(made, ("chm4d.", "chm6d."), strict=True):
-        state = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
-        own = layer.state_dict()
-        layer.load_state_dict({**own, **{key: value for key, value in state.items() if key in own}})
-    return made
+@cache
+def backbones() -> network.CHMBackbones:
+    """Both networks, whose making takes seconds."""
+    return network.CHMBackbones().eval()
 
 
-def check_convs(name: str, content: dict[str, np.ndarray]) -> None:
-    given = tensors(content)
-    direct = convolution.correlate_4d_direct(given["c4_x"], given["c4_k"])
-    close(direct, content["c4_y_nobias"], 1e-4, 1e-4)
-    close(direct + given["c4_b"], content["c4_y"], 1e-4, 1e-4)
-    close(
-        convolution.correlate_4d(given["c4_x"][:, 0], given["c4_k"][0, 0])[:, None], content["c4_y_nobias"], 1e-4, 1e-4
-    )
-    several = convolution.correlate_4d_direct(given["c4m_x"], given["c4m_k"]) + given["c4m_b"].view(1, -1, 1, 1, 1, 1)
-    close(several, content["c4m_y"], 1e-4, 1e-4)
-    close(convolution.correlate_4d(given["c4r_x"][:, 0], given["c4r_k"][0, 0])[:, None], content["c4r_y"], 1e-4, 1e-4)
-    single = tuple((cell,) for cell in range(9))
-    found = convolution.correlate_6d(given["c6_x"][:, 0], given["c6_k"].view(9, 5, 5, 5, 5), single)
-    close(found[:, None] + given["c6_b"], content["c6_y"], 1e-4, 1e-4)
-    for kind in ("psi", "iso", "full"):
-        layer4, layer6 = layers(kind, tensors(content, f"{kind}."))
-        voted = convolution.correlate_6d(given["layer_x6"][:, 0], layer6.dense(), kernels.SCALE_GROUPS[kind])
-        close((voted + layer6.bias)[:, None], content[f"{kind}.chm6d.y"], 1e-4, 1e-4)
-        refined = convolution.correlate_4d(given["layer_x4"][:, 0], layer4.dense()) + layer4.bias
-        close(refined[:, None], content[f"{kind}.chm4d.y"], 1e-4, 1e-4)
-
-
-def check_correlation(name: str, content: dict[str, np.ndarray]) -> None:
-    weights = tensors(content, "conv2ds.")
-    assert tuple(content["scales"]) == network.SCALES
-    np.testing.assert_array_equal(network.level_sides(content["src"].shape[-1]), content["sides"])
-    shape = weights["0.weight"].shape
-    learner = network.Learner("psi", shape[1], shape[0])
-    learner.conv2ds.load_state_dict(weights)
-    source, target = (learner.pyramid(torch.from_numpy(content[key])) for key in ("src", "trg"))
-    close(learner.correlate(source, target), content["corr6d"], 1e-5)
-    close(network.resize_4d(torch.from_numpy(content["i4_x"]), 7), content["i4_y"], 1e-5)
-    close(network.keep_mutual(torch.from_numpy(content["mnn_x"])), content["mnn_y"], 1e-5)
-
-
-def learner_of(content: dict[str, np.ndarray]) -> network.Learner:
-    """The learner of a file's `sd.learner.*`, whose keys are those of the authors' checkpoints."""
-    state = tensors(content, "sd.learner.")
-    kind = {55: "psi", 15: "iso", 1: "full"}[len(state["chm4d.weight"])]
-    shape = state["conv2ds.0.weight"].shape
-    learner = network.Learner(kind, shape[1], shape[0])
-    learner.load_state_dict(state)
-    return learner.eval()
-
-
-@torch.no_grad()
-def check_learner(name: str, content: dict[str, np.ndarray]) -> None:
-    learner = learner_of(content)
-    source, target = (learner.pyramid(torch.from_numpy(content[key])) for key in ("src", "trg"))
-    correlation = learner.correlate(source, target)
-    close(correlation[:, None], content["stage.corr6d"], 1e-4, 1e-4)
-    voted = learner.vote(correlation)
-    close(voted[:, None], content["stage.chm6d"], 1e-4, 1e-4)
-    pooled = voted.amax((1, 2)).sigmoid()
-    close(pooled, content["stage.pooled"], 1e-4, 1e-4)
-    close(learner.refine(pooled), content["stage.chm4d"], 1e-4, 1e-4)
-    close(learner(source, target), content["out"], 1e-4, 1e-4)
-
-
-@torch.no_grad()
-def check_real_grid(name: str, content: dict[str, np.ndarray]) -> None:
-    """A map of side 15; the layers' FFT rounds otherwise than the direct form."""
-    learner = learner_of(content)
-    source, target = (learner.pyramid(torch.from_numpy(content[key])) for key in ("src", "trg"))
-    found = learner(source, target)
-    close(found[:, ::29, ::31], content["out_sub"], 1e-3)
-    close(found.sum(2), content["out_rowsum"], 0.1)
-    close(found.amax(2), content["out_rowmax"], 1e-3)
-    close(found.amax(1), content["out_colmax"], 1e-3)
-    best = found.topk(2).values
-    sure = ((best[..., 0] - best[..., 1]) > 2e-5 * best[..., 0]).numpy()
-    assert sure.mean() > 0.9
-    np.testing.assert_array_equal(found.argmax(2).numpy()[sure], content["row_argmax"][sure])
-    points = transfer.from_pixels(torch.from_numpy(content["kps"]).float().mT, 240)
-    close(transfer.transfer_points(found, points).mT, content["prd_norm"], 1e-4)
-    scaled = transfer.transfer_points(found * float(content["scale"]), points)
-    close(scaled.mT, content["prd_norm_scaled"], 1e-4)
-
-
-def check_transfer(name: str, content: dict[str, np.ndarray]) -> None:
-    for case in ("a.", "b."):
-        given = tensors(content, case)
-        size = int(given["img_size"])
-        correlation = given["corr_u8"].float() / 16
-        valid = torch.arange(given["kps"].shape[2]) < given["n_pts"][:, None]
-        points = transfer.from_pixels(given["kps"].mT, size)
-        # A grid of 17 nodes too has 17 nodes of spread in the original; ours follows the grid.
-        moved = transfer.transfer_points(correlation, points, sigma=17)
-        shown = torch.where(valid[..., None], moved, -2)
-        close(shown.mT, given["prd_norm"], 1e-4, 1e-4)
-        pixels = transfer.to_pixels(moved, size)
-        close(torch.where(valid[..., None], pixels, -2).mT, given["prd_px"], 1e-4, 1e-4)
-        side = size // 8
-        weights = transfer.node_weights(points[0, : int(given["n_pts"][0])], side).view(-1, side, side)
-        close(weights[:, ::2, ::3], given["attmap_sub"], 1e-4, 1e-4)
-        wanted = given["trg_kps"].mT
-        shares = [
-            transfer.right_share(pixels, wanted, valid, float(alpha) * given["pckthres"]) for alpha in given["alpha"]
-        ]
-        close(torch.stack(shares, 1), given["pck"], 1e-6)
-        loss = transfer.transfer_loss(moved, transfer.from_pixels(wanted, size), valid)
-        close(loss, given["loss"], 1e-4, 1e-4)
-    # The original marks what is no point by -2 and takes 118 of 240 pixels for one; nowhere else do we differ.
-    for key, ours in (("quirk.normalized", transfer.from_pixels), ("quirk.un_out", transfer.to_pixels)):
-        source = torch.from_numpy(content["quirk.kps" if key == "quirk.normalized" else "quirk.un_in"])
-        theirs, own = torch.from_numpy(content[key]), ours(source, 240)
-        point = source != -2
-        same = (theirs - own).abs() < 1e-5
-        assert bool((point & same).any()), "the rule itself"
-        assert bool((point & ~same).any()), "the collision"
-        collided = source[point & ~same]
-        close(collided, np.full(len(collided), 118.0 if key == "quirk.normalized" else -1 / 60), 1e-5)
-    size = int(content["quirk.nan.img_size"])
-    points = transfer.from_pixels(torch.from_numpy(content["quirk.nan.kps"]).mT, size)
-    ours = transfer.transfer_points(torch.from_numpy(content["quirk.nan.corr_u8"]).float() / 16, points, sigma=17)
-    assert bool(np.isnan(content["quirk.nan.prd_norm"]).any())
-    assert bool(torch.isfinite(ours).all()), "ours reaches far enough on a coarse grid"
-
-
-def grid_points() -> torch.Tensor:
-    """(49, 2) the original's key points of a query, x slow, y fast."""
-    x, y = torch.meshgrid(GRID_POSITIONS, GRID_POSITIONS, indexing="ij")
-    return transfer.from_pixels(torch.stack([x.flatten(), y.flatten()], 1), 240)
-
-
-def check_grid_transfer(name: str, content: dict[str, np.ndarray]) -> None:
-    correlation = torch.from_numpy(content["corr_u8"]).float() / 16
-    moved = transfer.transfer_points(correlation, grid_points())
-    close(moved.mT, content["transferred_points"], 1e-4, 1e-4)
-    edge = ((moved + 1) / 2 * 7 % 1 < 1e-4) | ((moved + 1) / 2 * 7 % 1 > 1 - 1e-4)  # rounding may cross these
-    cells = ((moved + 1) / 2 * 7).long()
-    assert edge.float().mean() < 0.01
-    np.testing.assert_array_equal(cells[~edge], torch.from_numpy(content["correspondence_map"])[~edge])
-
-
-def check_backbone(name: str, content: dict[str, np.ndarray]) -> None:
-    """Stem and first block of both branches, from a grouped state dict."""
-    state = tensors(content, "sd.")
+def check_backbone(file: GoldenFile) -> None:
+    """Stem and first blocks of both branches, from a grouped state dict."""
+    state, whole = file.state("sd."), backbones()
     for branch, image, out in (("source", "src_img", "out_src"), ("target", "trg_img", "out_trg")):
-        own = network.split_branches(state, branch)
-        whole = network.Branches().eval()
-        part = torch.nn.Sequential()
-        for module in ("conv1", "bn1", "relu", "maxpool"):
-            part.add_module(module, getattr(whole.source, module))
-        block = whole.source.layer1[0]
-        assert isinstance(block, Bottleneck)
-        part.add_module("layer1", torch.nn.Sequential(block))
-        part.load_state_dict({key: value for key, value in own.items() if key in part.state_dict()})
-        assert set(part.state_dict()) == set(own)
+        weights = network.split_branches(state, branch)
+        part = nn.Sequential()
+        for name, module in whole.get_submodule(branch).named_children():
+            blocks = {key.split(".")[1] for key in weights if key.startswith(f"{name}.")}
+            if blocks and name.startswith("layer"):
+                part.add_module(name, module[: len(blocks)])
+            elif blocks or not list(module.parameters()):
+                part.add_module(name, module)
+        part.load_state_dict(weights)
         with torch.no_grad():
-            close(part(torch.from_numpy(content[image])), content[out], 1e-4, 1e-4)
+            near(file, out, part(file.tensor(image)))
 
 
-def check_classifier(name: str, content: dict[str, np.ndarray]) -> None:
+def example_backbones() -> dict[str, Arrays]:
+    random = np.random.RandomState(9)
+    arrays = {key: random.randn(2, 3, 18, 30).astype(np.float32) for key in ("src_img", "trg_img")}
+    whole = backbones().state_dict()
+    for key, value in whole.items():
+        branch, _, name = key.partition(".")
+        if branch == "source" and name.startswith(("conv1", "bn1", "layer1.0", "layer1.1")):
+            both = torch.cat([value, whole[f"target.{name}"]]) if value.ndim else value
+            noise = 0.1 * random.randn(*both.shape) if value.ndim == 1 else 0  # of statistics, which start equal
+            arrays[f"sd.backbone.{name}"] = (both.numpy() + np.abs(noise)).astype(both.numpy().dtype)
+    return {"backbone_two_blocks": arrays}
+
+
+# Transfer -----------------------------------------------------------------------------------------
+
+
+def correlation_of(file: GoldenFile, key: str = "corr_u8") -> Tensor:
+    return file.tensor(key).float() / 16
+
+
+def check_transfer(file: GoldenFile) -> None:
+    for case in file.cases(".corr_u8"):
+        if not case.startswith("quirk"):
+            check_transfer_of(file, case)
+    # The original marks what is no point by -2 and takes 118 of 240 pixels for one; nowhere else do they differ.
+    for source, key, ours, mistaken in (
+        ("quirk.kps", "quirk.normalized", transfer.from_pixels, 118.0),
+        ("quirk.un_in", "quirk.un_out", transfer.to_pixels, -1 / 60),
+    ):
+        given = file.tensor(source)
+        point = (given != NO_POINT) & ((given - mistaken).abs() > 1e-5)
+        file.close(key, torch.where(point, ours(given, SIZE), NO_POINT), 1e-5)
+    # Where no node of a coarse grid is in reach it has no answer; this project reaches further there.
+    points = transfer.from_pixels(file.tensor("quirk.nan.kps").mT, file.number("quirk.nan.img_size"))
+    correlation = correlation_of(file, "quirk.nan.corr_u8")
+    nodes = transfer.nodes(round(correlation.shape[1] ** 0.5))
+    reached = (transfer.REACH - ((points[:, :, None] - nodes).square().sum(-1) + 1e-5).sqrt()).clamp_min(0)
+    moved = reached / reached.sum(-1, keepdim=True) @ transfer.predict_nodes(correlation, sigma=SIGMA)
+    near(file, "quirk.nan.prd_norm", moved.mT)
+    assert bool(torch.isfinite(transfer.transfer_points(correlation, points, sigma=SIGMA)).all())
+
+
+def check_transfer_of(file: GoldenFile, case: str) -> None:
+    size, keypoints = file.number(f"{case}.img_size"), file.tensor(f"{case}.kps")
+    counts = file.tensor(f"{case}.n_pts")
+    valid = torch.arange(keypoints.shape[2]) < counts[:, None]
+    correlation = correlation_of(file, f"{case}.corr_u8")
+    side = round(correlation.shape[1] ** 0.5)
+    points = transfer.from_pixels(keypoints.mT, size)
+    moved = transfer.transfer_points(correlation, points, sigma=SIGMA)
+    pixels = transfer.to_pixels(moved, size)
+    near(file, f"{case}.prd_norm", torch.where(valid[..., None], moved, NO_POINT).mT)
+    near(file, f"{case}.prd_px", torch.where(valid[..., None], pixels, NO_POINT).mT)
+    weights = transfer.node_weights(points[0, : counts[0]], side)
+    near(file, f"{case}.attmap_sub", weights.view(-1, side, side)[:, ::2, ::3])
+    wanted, limit = file.tensor(f"{case}.trg_kps").mT, file.tensor(f"{case}.pckthres")
+    shares = [transfer.right_share(pixels, wanted, valid, alpha * limit) for alpha in file[f"{case}.alpha"].tolist()]
+    near(file, f"{case}.pck", torch.stack(shares, 1))
+    near(file, f"{case}.loss", transfer.transfer_loss(moved, transfer.from_pixels(wanted, size), valid))
+
+
+def example_transfers() -> dict[str, Arrays]:
+    random = np.random.RandomState(11)
+    arrays: Arrays = {
+        "quirk.kps": np.array([[[118, 30.0, 60, -2], [118, 7.0, 118, -2]]], np.float32),
+        "quirk.un_in": np.array([[[-1 / 60, 0.5], [-2, -0.25]]], np.float32),
+        "quirk.nan.img_size": np.array(48),
+        "quirk.nan.corr_u8": random.randint(0, 256, (2, 36, 36)).astype(np.uint8),
+        "quirk.nan.kps": random.uniform(1, 47, (2, 2, 4)).astype(np.float32),
+    }
+    for case, side, counts, length in (("c", 18, [4, 1, 3], 4), ("d", 21, [6], 9)):
+        valid = np.arange(length) < np.array(counts)[:, None, None]
+        keypoints = np.where(valid, random.uniform(4, 8 * side - 4, (len(counts), 2, length)), NO_POINT)
+        arrays |= {
+            f"{case}.img_size": np.array(8 * side),
+            f"{case}.corr_u8": random.randint(0, 256, (len(counts), side**2, side**2)).astype(np.uint8),
+            f"{case}.kps": keypoints.astype(np.float32),
+            f"{case}.n_pts": np.array(counts),
+            f"{case}.trg_kps": np.where(valid, 8 * side - keypoints, NO_POINT).astype(np.float32),
+            f"{case}.pckthres": random.uniform(50, 150, len(counts)).astype(np.float32),
+            f"{case}.alpha": np.array([0.3, 0.9]),
+        }
+    return {"transfer": arrays}
+
+
+def check_grid_transfer(file: GoldenFile) -> None:
+    side = round(file["transferred_points"].shape[2] ** 0.5)
+    points = by_rows(patch_points(side, upstream=True)[None], side)[0]  # the way back is the same
+    moved = transfer.transfer_points(correlation_of(file), points, sigma=SIGMA)
+    near(file, "transferred_points", moved.mT)
+    cells = (moved + 1) / 2 * side
+    sure = ((cells - cells.round()).abs() > 1e-4).numpy()  # at an edge rounding decides
+    assert sure.mean() > 0.99
+    stored = file.result("correspondence_map", cells.long())
+    np.testing.assert_array_equal(cells.long().numpy()[sure], stored[sure])
+
+
+def example_grid_transfers() -> dict[str, Arrays]:
+    correlation = np.random.RandomState(12).randint(0, 256, (1, 900, 900)).astype(np.uint8)
+    return {"grid_transfer_b": {"corr_u8": correlation, "transferred_points": blank(1, 2, 49)}}
+
+
+# Classifiers --------------------------------------------------------------------------------------
+
+
+def by_rows(values: Tensor, side: int) -> Tensor:
+    """Grid points (N, R, ...) row by row, which the original numbers column by column."""
+    return values.unflatten(1, (side, side)).transpose(1, 2).flatten(1, 2)
+
+
+def check_classifier(file: GoldenFile) -> None:
     """Cells, cosines, masks, scores, order, vote and drawn points under compat, from given transferred points."""
-    given = tensors(content)
-    query, exemplars = (Patches.of(maps) for maps in (given["query_feat"][None], given["exemplar_feat"]))
-    count, side = len(exemplars), 7
-    # Theirs are numbered x slow, y fast; ours row by row.
-    points = given["transferred_points"].mT.unflatten(1, (side, side)).transpose(1, 2).flatten(1, 2)  # (N, 49, 2)
-    partners = cells_of(points, side)
-    theirs = given["correspondence_map"].unflatten(1, (side, side)).transpose(1, 2).flatten(1, 2)
-    np.testing.assert_array_equal(torch.stack([partners % side, partners // side], -1), theirs)
+    query, exemplars = Patches.of(file.tensor("query_feat")[None]), Patches.of(file.tensor("exemplar_feat"))
+    assert len(exemplars) == file.number("N")
+    side = file["query_feat"].shape[-1]
+    points = by_rows(file.tensor("transferred_points").mT, side)  # (N, R, 2)
+    targets = cells_of(points, side)
+    columns = by_rows(torch.stack([targets % side, targets // side], -1), side)
+    file.equal("correspondence_map", columns)
     matches = match_patches(query, exemplars)
-    alike = chm.partner_cosines(matches.similarity, partners, upstream=True)
-    close(alike.view(-1, side, side), content["sim_maps"], 1e-6)
-    close(matches.query_map.view(-1, side, side), content["cc_source"], 1e-6)
-    close(matches.exemplar_map.view(-1, side, side), content["cc_target"], 1e-6)
-    mask = chm.attention_mask(matches.query_map, float(content["T"]))
-    np.testing.assert_array_equal(mask.view(-1, side, side), content["masks"])
-    close((alike * mask).view(-1, side, side), content["masked"], 1e-6)
-    _check_reverse(alike.view(-1, side, side), given["correspondence_map"], content["rsim_maps"])
-    own = {"score": chm.top_mean(alike * mask), "m_score": (alike * given["user_mask"].flatten().float()).mean(1)}
-    for prefix, scores in (("", own["score"]), ("m_", own["m_score"])):
-        close(scores, content[f"{prefix}scores"], 1e-6)
-        ranking = scores.argsort(descending=True, stable=True)
-        np.testing.assert_array_equal(ranking, content[f"{prefix}ranking"])
-        labels, voters = given["labels"][ranking], int(content["K"])
-        shares = vote(labels[None, :voters], int(labels.max()) + 1)[0].numpy()
-        assert shares.argmax() == content[f"{prefix}prediction"]
-        assert round(shares.max() * voters) == content[f"{prefix}{'prediction_' if not prefix else ''}weight"]
-        winners = ranking[labels == int(shares.argmax())]
-        np.testing.assert_array_equal(winners, content[f"{prefix}topk_idx"])
-        if not prefix:
-            np.testing.assert_array_equal(ranking[:voters], content["reranked_ids"])
-            np.testing.assert_array_equal(winners[:voters], content["topk_ids"])
-        shown = int(content["m_nonzero"]) if prefix else 5
-        masked = alike * (given["user_mask"].flatten().float() if prefix else mask)
-        _check_drawn(content, prefix, winners[: len(content[f"{prefix}viz_src"])], masked, points, shown)
-    cells = (alike * mask).topk(5, dim=1).indices
-    for row in range(count):
-        values = (alike * mask)[row]
-        if int((values > 0).sum()) >= 5:  # else any of the zeros
-            flat = {int(cell % side * side + cell // side) for cell in cells[row]}
-            assert flat == set(content["top5_cells"][row].tolist())
+    alike = target_cosines(matches.similarity, targets, upstream=True)
+    mask = attention_mask(matches.query_map, file.number("T"))
+    shape = (side, side)
+    file.close("sim_maps", alike.unflatten(1, shape), 1e-6)
+    file.close("cc_source", matches.query_map.unflatten(1, shape), 1e-6)
+    file.close("cc_target", matches.exemplar_map.unflatten(1, shape), 1e-6)
+    file.equal("masks", mask.unflatten(1, shape))
+    file.close("masked", (alike * mask).unflatten(1, shape), 1e-6)
+    check_reverse(file, alike.unflatten(1, shape), columns)
+    check_ranking(file, "", top_mean(alike * mask), alike * mask, points)
+    top = (alike * mask).topk(5, dim=1)
+    stored = file.result("top5_cells", top.indices % side * side + top.indices // side)
+    for values, cells, theirs in zip(top.values, top.indices, stored, strict=True):
+        if bool((values > 0).all()):  # else any of the zeros
+            assert sorted((cells % side * side + cells // side).tolist()) == sorted(theirs.tolist())
+    if "user_mask" in file:
+        chosen = file.tensor("user_mask").flatten().float()
+        file.equal("m_nonzero", int(chosen.sum()))
+        check_ranking(file, "m_", (alike * chosen).mean(1), alike * chosen, points)
 
 
-def _check_reverse(alike: torch.Tensor, cells: torch.Tensor, stored: np.ndarray) -> None:
-    """The exemplar's side of the same cosines, which the original keeps and does not use."""
-    for n in range(len(alike)):
-        reverse = torch.zeros(7, 7)
-        for k, (tx, ty) in enumerate(cells[n].tolist()):
-            reverse[tx, ty] = alike[n, k // 7, k % 7]
-        close(reverse, stored[n], 1e-6)
+def check_reverse(file: GoldenFile, alike: Tensor, columns: Tensor) -> None:
+    """The exemplar's side of the same cosines, which the original keeps and does not use; the last of several stays."""
+    reverse = torch.zeros_like(alike)
+    side = alike.shape[-1]
+    for number, cells in enumerate(columns.tolist()):
+        for place, (x, y) in enumerate(cells):
+            reverse[number, x, y] = alike[number, place // side, place % side]
+    file.close("rsim_maps", reverse, 1e-6)
 
 
-def _check_drawn(content, prefix, winners, masked, points, shown) -> None:  # type: ignore[no-untyped-def]
-    """Drawn points: query patches of the largest values, where they are and where CHMNet carries them."""
-    pixels = torch.arange(18, 223, 34)
-    for row, winner in enumerate(winners.tolist()):
-        partners = cells_of(points[winner], 7).tolist()
-        record = Exemplar(0, 0, 0, partner=partners, strength=masked[winner].tolist())
-        drawn = record.strongest_pairs(shown)[::-1]
-        own = [[int(pixels[p.query % 7]), int(pixels[p.query // 7])] for p in drawn]
-        ends = [((points[winner, p.query] + 1) / 2 * 240).long().tolist() for p in drawn]
-        source, target = content[f"{prefix}viz_src"][row].tolist(), content[f"{prefix}viz_tgt"][row].tolist()
-        if content["viz_tie_free"][row] and not prefix:
-            assert (own, ends) == (source, target)
-        elif prefix:
-            assert sorted(zip(own, ends, strict=True)) == sorted(zip(source, target, strict=True))
+def check_ranking(file: GoldenFile, prefix: str, scores: Tensor, masked: Tensor, points: Tensor) -> None:
+    """Scores, order, vote and drawn points of the original's mask, or of a user's."""
+    file.close(f"{prefix}scores", scores, 1e-6)
+    ranking = scores.argsort(descending=True, stable=True)
+    file.equal(f"{prefix}ranking", ranking)
+    labels, k = file.tensor("labels")[ranking], file.number("K")
+    shares = vote(labels[None, :k], int(labels.max()) + 1)[0]
+    file.equal(f"{prefix}prediction", shares.argmax())
+    file.equal(f"{prefix}weight" if prefix else "prediction_weight", round(float(shares.max()) * k))
+    winners = ranking[labels == shares.argmax()]
+    file.equal(f"{prefix}topk_idx", winners)
+    if not prefix:
+        file.equal("reranked_ids", ranking[:k])
+        file.equal("topk_ids", winners[:k])
+        winners = winners[:k]
+        shape = (round(masked.shape[1] ** 0.5),) * 2
+        file.close("viz_masked", masked[winners].unflatten(1, shape), 1e-6)
+    count = file.number("m_nonzero") if prefix else 5
+    drawn = [drawn_points(masked[winner], points[winner], count) for winner in winners.tolist()]
+    sources = file.result(f"{prefix}viz_src", [ours[0] for ours in drawn])
+    ends = file.result(f"{prefix}viz_tgt", [ours[1] for ours in drawn])
+    assert 0 < len(sources) == len(ends) <= len(drawn)
+    for ours, source, end, sure in zip(drawn, sources, ends, file["viz_tie_free"], strict=False):
+        pairs, theirs = (list(zip(*ends_of, strict=True)) for ends_of in (ours, (source.tolist(), end.tolist())))
+        assert not sure or (sorted(pairs) == sorted(theirs) if prefix else pairs == theirs), "other points are drawn"
 
 
-def check_knn(name: str, content: dict[str, np.ndarray]) -> None:
+def drawn_points(masked: Tensor, points: Tensor, count: int) -> tuple[list[list[float]], list[list[int]]]:
+    """Query patches of the largest values, where they are and where CHMNet carries them, in pixels."""
+    side = round(len(points) ** 0.5)
+    pixels = transfer.to_pixels(patch_points(side, upstream=True), SIZE)
+    pairs = Exemplar(0, 0, 0, target=cells_of(points, side).tolist(), target_weight=masked.tolist())
+    queries = [pair.query for pair in pairs.strongest_pairs(count)[::-1]]
+    ends = ((points[queries] + 1) / 2 * SIZE).long()
+    return pixels[queries].round().tolist(), ends.tolist()
+
+
+def example_classifiers() -> dict[str, Arrays]:
+    files = {}
+    for name, count, k, channels, threshold, chosen in (("c", 9, 4, 5, 0.3, 7), ("d", 20, 11, 13, 0.7, 0)):
+        random = np.random.RandomState(count)
+        files[f"classifier_{name}"] = {
+            "N": np.array(count),
+            "K": np.array(k),
+            "T": np.array(threshold),
+            "query_feat": random.rand(channels, 7, 7).astype(np.float32),
+            "exemplar_feat": random.rand(count, channels, 7, 7).astype(np.float32),
+            "transferred_points": random.uniform(-1, 1, (count, 2, 49)),
+            "labels": np.arange(count) % 3,
+            "viz_tie_free": np.full(count, True),
+        }
+        if chosen:
+            mask = np.zeros(49)
+            mask[random.choice(49, chosen, replace=False)] = 1
+            files[f"classifier_{name}"]["user_mask"] = mask.reshape(7, 7)
+    return files
+
+
+def check_knn(file: GoldenFile) -> None:
     """Votes of the best 20 of a stored shortlist, and which exemplars are shown for them."""
-    ids, labels = content["knn_scores"][:, ::-1], torch.from_numpy(content["train_labels"])
-    shares = vote(labels[ids[:, :20].copy()], int(labels.max()) + 1).numpy()
-    np.testing.assert_array_equal(shares.argmax(1), content["pred20"])
-    np.testing.assert_array_equal(np.rint(shares.max(1) * 20), content["conf20"])
-    accuracy = (shares.argmax(1) == content["val_labels"]).mean() * 100
-    close(accuracy, content["acc20"], 1e-6)
-    np.testing.assert_array_equal(ids[:, :50], content["support50"])
-    np.testing.assert_array_equal(labels.numpy()[ids[:, :50]], content["support_labels50"])
-    for row, predicted in enumerate(content["pred20"]):
-        winners = ids[row][labels.numpy()[ids[row]] == predicted][:20]
-        np.testing.assert_array_equal(winners, content[f"topk.{row}"])
+    ids, labels = file.tensor("knn_scores").flip(1), file.tensor("train_labels")
+    shares = vote(labels[ids[:, :20]], int(labels.max()) + 1)
+    predicted = shares.argmax(1)
+    file.equal("pred20", predicted)
+    file.equal("conf20", (shares.amax(1) * 20).round().long())
+    file.close("acc20", 100 * (predicted == file.tensor("val_labels")).double().mean(), 1e-6)
+    file.equal("support50", ids[:, :50])
+    file.equal("support_labels50", labels[ids[:, :50]])
+    for row, label in enumerate(predicted):
+        file.equal(f"topk.{row}", ids[row][labels[ids[row]] == label][:20])
 
 
-FAMILIES = [
-    ("kernels", ["psi.k5.group", "iso.chm6d.dense"], check_kernels),
-    ("convs", ["c4_x", "c4r_y", "full.chm4d.y"], check_convs),
-    ("correlation", ["src", "corr6d", "mnn_y"], check_correlation),
-    ("learner_real_grid", ["out_sub", "prd_norm_scaled"], check_real_grid),
-    ("learner_", ["src", "stage.pooled", "out"], check_learner),
-    ("transfer", ["a.kps", "b.pck", "quirk.nan.prd_norm"], check_transfer),
-    ("grid_transfer", ["corr_u8", "correspondence_map"], check_grid_transfer),
-    ("backbone_layer1", ["src_img", "out_trg"], check_backbone),
-    ("classifier_", ["query_feat", "correspondence_map", "m_viz_tgt"], check_classifier),
-    ("knn", ["knn_scores", "pred20", "topk.11"], check_knn),
-]
+def example_knn() -> dict[str, Arrays]:
+    random = np.random.RandomState(13)
+    return {
+        "knn_b": {
+            "knn_scores": np.stack([random.choice(90, 70, replace=False) for _ in range(5)]),
+            "train_labels": random.choice(3, 90, p=[0.2, 0.6, 0.2]),
+            "val_labels": np.array([1, 1, 0, 1, 2]),
+        }
+    }
+
+
+METHOD = Method(
+    (
+        Family("kernels*", check_kernels, example_kernels, ("*.keys",)),
+        Family("convs*", check_convolutions, example_convolutions),
+        Family("correlation*", check_correlation, example_correlation),
+        Family("learner_real_grid*", check_real_grid, example_real_grid),
+        Family("learner_*", check_learner, example_learners),
+        Family("transfer*", check_transfer, example_transfers, ("*.gauss_sub",)),
+        Family("grid_transfer*", check_grid_transfer, example_grid_transfers),
+        Family("backbone_*", check_backbone, example_backbones, ("*.num_batches_tracked",)),
+        Family("classifier_*", check_classifier, example_classifiers, ("viz_tie_free",)),
+        Family("knn*", check_knn, example_knn),
+    )
+)

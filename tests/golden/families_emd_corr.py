@@ -1,161 +1,247 @@
-"""Golden families of the visual-correspondence code: kNN and EMD-Corr."""
+"""Golden files of the visual-correspondence code: kNN and EMD-Corr.
+
+`unequal_w` is an option of the original that changes nothing.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from compare import close
+from compare import close, equal
+from golden_file import Arrays, Family, GoldenFile, Method, blank, read_arrays
 
-from lookalike.explanation.record import Exemplar
+from lookalike.contracts.explanation import Exemplar
+from lookalike.distances.neighbours import nearest
+from lookalike.distances.pairwise import normalise_rows
 from lookalike.methods.emd_corr import transport
-from lookalike.methods.knn import vote
-from lookalike.methods.patches import Patches, match_patches
-from lookalike.support.neighbours import nearest, normalise_rows
+from lookalike.methods.emd_corr.settings import EMDCorrInference
+from lookalike.methods.knn.classifier import vote
+from lookalike.methods.reranking.patches import Patches, match_patches
 
-SHORTLIST = "shortlist50_ascending"
+SHORTLIST = "shortlist50_ascending"  # the original's word, whatever its length
 
 
-def check_knn(name: str, content: dict[str, np.ndarray]) -> None:
-    train, query = (normalise_rows(torch.from_numpy(content[key])) for key in ("train", "query"))
-    labels = torch.from_numpy(content["train_label"])
-    close(query @ train.T, content["similarity"], 1e-6, what="similarity")
+def check_vote(file: GoldenFile, labels: torch.Tensor, n_classes: int, key: str, count_key: str) -> None:
+    """Majority class and its votes, of labels (B, k) or (k,)."""
+    shares = vote(labels.view(-1, labels.shape[-1]), n_classes).numpy()
+    shape = labels.shape[:-1]
+    file.equal(key, shares.argmax(1).reshape(shape))
+    file.equal(count_key, np.rint(shares.max(1) * labels.shape[-1]).astype(np.int64).reshape(shape))
 
-    size = content[SHORTLIST].shape[1]
+
+# kNN ----------------------------------------------------------------------------------------------
+
+
+def check_knn(file: GoldenFile) -> None:
+    train, query = (normalise_rows(file.tensor(key)) for key in ("train", "query"))
+    labels = file.tensor("train_label")
+    file.close("similarity", query @ train.T, 1e-6)
+    size, k = file[SHORTLIST].shape[1], file.number("vote_k")
     for block in (1 << 18, 7):  # whole, and streamed in blocks smaller than the shortlist
-        values, rows = nearest(query, train, size, "inner_product", block)
-        np.testing.assert_array_equal(rows.numpy()[:, ::-1], content[SHORTLIST])
-        close(values, np.take_along_axis(content["similarity"], rows.numpy(), 1), 1e-6, what="values")
-
-    voters = int(content["vote_k"])
-    _, rows = nearest(query, train, voters, "inner_product")
-    np.testing.assert_array_equal(rows.numpy(), content["top_k_best_first"])
-    n_classes = int(labels.max()) + 1
-    shares = vote(labels[rows], n_classes).numpy()
-    np.testing.assert_array_equal(shares.argmax(1), content["pred"])
-    np.testing.assert_array_equal(np.rint(shares.max(1) * voters), content["pred_count"])
+        values, rows = nearest(query, train, size, "dot", block)
+        file.equal(SHORTLIST, rows.flip(1))
+        close(values, np.take_along_axis(file["similarity"], rows.numpy(), 1), 1e-6, what="values")
+    rows = nearest(query, train, k, "dot")[1]
+    file.equal("top_k_best_first", rows)
+    check_vote(file, labels[rows], int(labels.max()) + 1, "pred", "pred_count")
 
 
-def check_emd(name: str, content: dict[str, np.ndarray]) -> None:
+def example_knn() -> dict[str, Arrays]:
+    files = {}
+    for name, width, rows, queries, size, k in (("a", 5, 40, 3, 11, 6), ("b", 17, 90, 7, 60, 31)):
+        random = np.random.RandomState(rows)
+        train, query = (random.randn(n, width).astype(np.float32) for n in (rows, queries))
+        unit, others = (array / np.linalg.norm(array, axis=1, keepdims=True) for array in (query, train))
+        files[f"knn_{name}"] = {
+            "train": train,
+            "train_label": random.randint(0, 4, rows),
+            "query": query,
+            "vote_k": np.array(k),
+            SHORTLIST: (unit @ others.T).argsort(1)[:, -size:],
+        }
+    return files
+
+
+# EMD-Corr -----------------------------------------------------------------------------------------
+
+
+def check_emd(file: GoldenFile) -> None:
     """Maps, marginals, the batch-wide Sinkhorn, scores, order, vote and drawn pairs of one query."""
-    maps = torch.from_numpy(content["fb"])
-    patches = Patches.of(maps)
-    grid = maps.shape[-1]
+    maps = file.tensor("fb")
+    patches, (height, width) = Patches.of(maps), maps.shape[-2:]
     matches = match_patches(patches.rows(slice(0, 1)), patches)
-    close(matches.exemplar_map.unflatten(1, (grid, grid)), content["map_gallery"], 1e-6, what="map_gallery")
-    close(matches.query_map.unflatten(1, (grid, grid)), content["map_query"], 1e-6, what="map_query")
+    file.close("map_gallery", matches.exemplar_map.unflatten(1, (height, width)), 1e-6)
+    file.close("map_query", matches.query_map.unflatten(1, (height, width)), 1e-6)
     rows, columns = transport.attention_marginals(matches)
-    if content["use_uniform"]:
-        rows = columns = torch.full_like(rows, 1 / grid**2)
-    close(rows, content["row_marginal"], 1e-6, what="rows")
-    close(columns, content["col_marginal"], 1e-6, what="columns")
-    found = transport.sinkhorn_upstream(matches.similarity, rows, columns)
-    assert int(found.passes[0]) == content["sinkhorn_iters"]
-    assert bool(found.solved[0]) == bool(content["sinkhorn_solution"])
-    close(found.plan[: len(content["plan"])], content["plan"], 1e-6, what="plan")
-    entries = int(content["num_patch"]) if content["closest_patch"] else None
-    scores = transport.score(found.plan, matches.similarity, entries)
-    if content["mix_distance"]:
+    if file["use_uniform"]:
+        rows = columns = torch.full_like(rows, 1 / rows.shape[1])
+    file.close("row_marginal", rows, 1e-6)
+    file.close("col_marginal", columns, 1e-6)
+    plans = transport.sinkhorn_upstream(matches.similarity, rows, columns)
+    file.equal("sinkhorn_iters", plans.passes[0])
+    file.equal("sinkhorn_solution", plans.solved[0])
+    stored = file.result("plan", plans.plan)  # of the first maps, in some files
+    close(plans.plan[: len(stored)], stored, 1e-6, what="plan")
+    entries = file.number("num_patch")
+    scores = transport.score(plans.plan, matches.similarity, entries if file["closest_patch"] else None)
+    if file["mix_distance"]:
         scores = transport.mixed_score(scores, matches)
-    stored = content["score"]
-    sure = np.ones(len(stored), bool)
-    flat = np.ptp(content["plan"].reshape(len(content["plan"]), -1), axis=1) < 1e-7  # any entries may be the top ones
-    sure[: len(flat)] &= ~(flat & bool(content["use_uniform"]))
-    close(scores[torch.from_numpy(sure)], stored[sure], 5e-6, what="score")
+    # Of a flat plan any entries may be the largest ones.
+    every = np.concatenate([stored, plans.plan.numpy()[len(stored) :]])
+    file.close("score", scores, 5e-6, where=np.ptp(every.reshape(len(every), -1), axis=1) >= 1e-7)
+    assert len(scores) == file.number("K") + 1
     order = scores[1:].argsort(descending=True, stable=True)
-    np.testing.assert_array_equal(order, content["rerank_full"])
-    best = order[: int(content["votes"])]
-    np.testing.assert_array_equal(best, content["rerank_top"])
-    labels = torch.from_numpy(content["label"])
-    _check_vote(labels[best][None], int(labels.max()) + 1, content["pred"], content["pred_count"])
-    partner, flow = transport.links(found.plan[1:][best[: len(content["vis_flow"])]])
-    for number, (ends, strength) in enumerate(zip(partner, flow, strict=True)):
-        shown = Exemplar(0, 0, 0, partner=ends.tolist(), strength=strength.tolist()).strongest_pairs()
-        for patches, key in (
-            ([p.query for p in shown], "vis_query_xy"),
-            ([p.exemplar for p in shown], "vis_gallery_xy"),
-        ):
-            cells = [[patch % grid, patch // grid] for patch in patches]
-            np.testing.assert_array_equal(cells, content[key][number], key)
-        close([p.strength for p in shown], content["vis_flow"][number], 1e-6, what="vis_flow")
-        np.testing.assert_array_equal([p.colour for p in shown], content["vis_color"][number])
+    file.equal("rerank_full", order)
+    best, labels = order[: file.number("votes")], file.tensor("label")
+    file.equal("rerank_top", best)
+    check_vote(file, labels[best], int(labels.max()) + 1, "pred", "pred_count")
+    shown = best[: min(5, len(best))]
+    target, weight = transport.correspondences(plans.plan[1:][shown])
+    drawn = [
+        Exemplar(0, 0, 0, target=ends.tolist(), target_weight=sizes.tolist()).strongest_pairs(5)
+        for ends, sizes in zip(target, weight, strict=True)
+    ]
+    file.equal("vis_query_xy", [[[pair.query % width, pair.query // width] for pair in pairs] for pairs in drawn])
+    file.equal("vis_gallery_xy", [[[p.exemplar % width, p.exemplar // width] for p in pairs] for pairs in drawn])
+    file.close("vis_flow", [[pair.weight for pair in pairs] for pairs in drawn], 1e-6)
+    file.equal("vis_color", [[pair.colour for pair in pairs] for pairs in drawn])
 
 
-def complete(path: Path, content: dict[str, np.ndarray]) -> None:
+def lent_maps(path: Path, arrays: Arrays) -> Arrays:
     """Variants of a case have its maps in one file only."""
-    if "plan" not in content or "fb" in content or "votes" not in content:
-        return
-    edge = path.stem.startswith("edge_")
-    stem = path.stem.removesuffix("_uniform") if edge else "_".join([*path.stem.split("_")[:3], "attention"])
-    with np.load(path.with_name(f"{stem}.npz"), allow_pickle=False) as archive:
-        content["fb"] = archive["fb"]
+    case = path.stem.split("_")
+    if "fb" in arrays or not (case[0] == "edge" or path.match("k[0-9]*")):
+        return {}
+    stem = path.stem.removesuffix("_uniform") if case[0] == "edge" else "_".join([*case[:3], "attention"])
+    return {"fb": read_arrays(path.with_name(f"{stem}.npz"))["fb"]}
 
 
-def _check_vote(labels: torch.Tensor, n_classes: int, predicted, counts) -> None:
-    shares = vote(labels, n_classes).numpy()
-    np.testing.assert_array_equal(shares.argmax(1), np.atleast_1d(predicted))
-    np.testing.assert_array_equal(np.rint(shares.max(1) * labels.shape[1]), np.atleast_1d(counts))
+def emd_inputs(count: int, votes: int, entries: int, option: str, maps: np.ndarray | None = None) -> Arrays:
+    """Inputs of a case; a variant has the maps of another."""
+    arrays = {
+        "K": np.array(count),
+        "num_patch": np.array(entries),
+        "votes": np.array(votes),
+        "use_uniform": np.array(option == "uniform"),
+        "unequal_w": np.array(False),
+        "mix_distance": np.array(option == "mix"),
+        "closest_patch": np.array(option != "full"),
+        "label": np.arange(count) * 5 % 3,
+    }
+    return arrays if maps is None else {**arrays, "fb": maps}
 
 
-def check_spatial_similarity(name: str, content: dict[str, np.ndarray]) -> None:
-    numbers = [key.removeprefix("q") for key in content if key.startswith("q")]
-    assert numbers
-    for number in numbers:
-        query, other = (Patches.of(torch.from_numpy(content[key + number])[None]) for key in ("q", "g"))
-        found = match_patches(query, other)
-        grid = content[f"q{number}"].shape[-1]
-        close(found.query_map[0].unflatten(0, (grid, grid)), content[f"map_query{number}"], 1e-6)
-        close(found.exemplar_map[0].unflatten(0, (grid, grid)), content[f"map_gallery{number}"], 1e-6)
+def maps_of(*shape: int) -> np.ndarray:
+    return np.abs(np.random.RandomState(shape[1]).randn(*shape)).astype(np.float32)
 
 
-def check_sinkhorn(name: str, content: dict[str, np.ndarray]) -> None:
-    numbers = [key.removeprefix("sim") for key in content if key.startswith("sim")]
-    assert numbers
-    for number in numbers:
-        similarity, rows, columns = (torch.from_numpy(content[key + number]) for key in ("sim", "u", "v"))
-        found = transport.sinkhorn_upstream(similarity, rows, columns)
-        close(found.plan, content[f"plan{number}"], 1e-6, what=f"plan{number}")
-        assert int(found.passes[0]) == content[f"iters{number}"]
-        assert bool(found.solved[0]) == bool(content[f"solution{number}"])
+def example_emd() -> dict[str, Arrays]:
+    return {
+        "k7_g3_c5_attention": emd_inputs(7, 6, 4, "", maps_of(8, 5, 3, 3)),
+        "k7_g3_c5_uniform": emd_inputs(7, 3, 9, "uniform"),
+        "k7_g3_c5_attention_mix": emd_inputs(7, 7, 2, "mix"),
+        "k7_g3_c5_attention_full_emd": emd_inputs(7, 2, 5, "full"),
+        "k4_g6_c11_uniform_np3": emd_inputs(4, 4, 3, "uniform", maps_of(5, 11, 6, 6)),
+    }
 
 
-def check_end_to_end(name: str, content: dict[str, np.ndarray]) -> None:
-    """kNN shortlist, re-ranking and both votes of several queries."""
-    train, queries = (torch.from_numpy(content[key]) for key in ("train_fb", "query_fb"))
-    labels = torch.from_numpy(content["train_label"])
+def example_edges() -> dict[str, Arrays]:
+    maps = maps_of(8, 6, 3, 3)
+    maps[1], maps[2], maps[3, :, 0, 1] = maps[0], 0.5, 0  # the query itself, equal patches, a zero patch
+    return {"edge_b": emd_inputs(7, 3, 5, "", maps), "edge_b_uniform": emd_inputs(7, 4, 5, "uniform")}
+
+
+# Parts, and several queries -----------------------------------------------------------------------
+
+
+def check_spatial_similarity(file: GoldenFile) -> None:
+    for number in [key.removeprefix("q") for key in file if key.startswith("q")]:
+        query, exemplar = (Patches.of(file.tensor(key + number)[None]) for key in ("q", "g"))
+        matches, shape = match_patches(query, exemplar), file[f"q{number}"].shape[-2:]
+        file.close(f"map_query{number}", matches.query_map[0].unflatten(0, shape), 1e-6)
+        file.close(f"map_gallery{number}", matches.exemplar_map[0].unflatten(0, shape), 1e-6)
+
+
+def example_spatial_similarity() -> dict[str, Arrays]:
+    arrays = {}
+    for number, shape in ((0, (3, 1, 1)), (5, (9, 5, 5)), (6, (2, 6, 6))):
+        random = np.random.RandomState(number)
+        arrays |= {f"{key}{number}": np.abs(random.randn(*shape)).astype(np.float32) for key in ("q", "g")}
+    return {"spatial_similarity": arrays}
+
+
+def check_sinkhorn(file: GoldenFile) -> None:
+    for number in [key.removeprefix("sim") for key in file if key.startswith("sim")]:
+        similarity, rows, columns = (file.tensor(key + number) for key in ("sim", "u", "v"))
+        file.close(f"kernel{number}", ((similarity - 1) / transport.EPSILON).exp(), 1e-6)
+        plans = transport.sinkhorn_upstream(similarity, rows, columns)
+        file.close(f"plan{number}", plans.plan, 1e-6)
+        file.equal(f"iters{number}", plans.passes[0])
+        file.equal(f"solution{number}", plans.solved[0])
+
+
+def example_sinkhorn() -> dict[str, Arrays]:
+    arrays: Arrays = {}
+    for number, (pairs, patches, smallest) in enumerate(((1, 4, 0.5), (7, 12, 0.8), (2, 30, -0.9))):
+        random = np.random.RandomState(number)
+        rows, columns = (random.dirichlet(np.full(patches, 0.3), pairs).astype(np.float32) for _ in range(2))
+        similarity = random.uniform(smallest, 1, (pairs, patches, patches)).astype(np.float32)
+        arrays |= {f"sim{number}": similarity, f"u{number}": rows, f"v{number}": columns}
+    return {"sinkhorn": arrays}
+
+
+def check_end_to_end(file: GoldenFile) -> None:
+    """kNN shortlist, re-ranking and both votes of several queries; the original's default options."""
+    train, queries, labels = (file.tensor(key) for key in ("train_fb", "query_fb", "train_label"))
     n_classes = int(labels.max()) + 1
     pooled, asked = (normalise_rows(maps.mean((2, 3))) for maps in (train, queries))
-    close(asked @ pooled.T, content["knn_similarity"], 1e-6)
-    size, voters = content[SHORTLIST].shape[1], content["emd_top20_train_ids"].shape[1]
-    _, nearest_rows = nearest(asked, pooled, size, "inner_product")
-    shortlist = nearest_rows.flip(1)
-    np.testing.assert_array_equal(shortlist, content[SHORTLIST])
-    _check_vote(labels[nearest_rows[:, :voters]], n_classes, content["knn_pred"], content["knn_count"])
+    file.close("knn_similarity", asked @ pooled.T, 1e-6)
+    size, voters = file[SHORTLIST].shape[1], file["emd_top20_train_ids"].shape[1]
+    rows = nearest(asked, pooled, size, "dot")[1]
+    shortlist = rows.flip(1)
+    file.equal(SHORTLIST, shortlist)
+    check_vote(file, labels[rows[:, :voters]], n_classes, "knn_pred", "knn_count")
     patches = Patches.of(train)
-    for number, query in enumerate(queries):
-        own = Patches.of(query[None])
+    scores, best = [], []
+    for query, candidates in zip(queries, shortlist, strict=True):
         # The original compares the query with itself too, and that pair takes part in the common stop.
-        batch = Patches.of(torch.cat([query[None], train[shortlist[number]]]))
-        matches = match_patches(own, batch)
-        torch.testing.assert_close(batch.unit[1:], patches.rows(shortlist[number]).unit)
+        batch = Patches.of(torch.cat([query[None], train[candidates]]))
+        matches = match_patches(Patches.of(query[None]), batch)
+        equal(batch.unit[1:], patches.rows(candidates).unit)
         plans = transport.sinkhorn_upstream(matches.similarity, *transport.attention_marginals(matches))
-        scores = transport.score(plans.plan, matches.similarity, 5)[1:]
-        close(scores, content["emd_score_shortlist"][number], 5e-6)
-        best = shortlist[number][scores.argsort(descending=True, stable=True)[:voters]]
-        np.testing.assert_array_equal(best, content["emd_top20_train_ids"][number])
-        _check_vote(labels[best][None], n_classes, content["emd_pred"][number], content["emd_count"][number])
+        scores.append(transport.score(plans.plan, matches.similarity, EMDCorrInference().entries)[1:])
+        best.append(candidates[scores[-1].argsort(descending=True, stable=True)[:voters]])
+    file.close("emd_score_shortlist", torch.stack(scores), 5e-6)
+    file.equal("emd_top20_train_ids", torch.stack(best))
+    check_vote(file, labels[torch.stack(best)], n_classes, "emd_pred", "emd_count")
 
 
-EMD_KEYS = ["K", "num_patch", "votes", "map_gallery", "row_marginal", "plan", "score", "rerank_full", "vis_query_xy"]
-FAMILIES = [
-    ("spatial_similarity", ["q0", "g0", "map_query0"], check_spatial_similarity),
-    ("sinkhorn", ["sim0", "u0", "v0", "plan0"], check_sinkhorn),
-    ("end_to_end", ["train_fb", "query_fb", "emd_score_shortlist"], check_end_to_end),
+def example_end_to_end() -> dict[str, Arrays]:
+    files = {}
+    for name, count, queries, channels, side, size, voters in (("", 30, 2, 7, 3, 12, 5), ("_b", 25, 3, 4, 4, 25, 9)):
+        random = np.random.RandomState(count)
+        train, asked = (np.abs(random.randn(n, channels, side, side)).astype(np.float32) for n in (count, queries))
+        unit, others = (maps.mean((2, 3)) for maps in (asked, train))
+        unit, others = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (unit, others))
+        shortlist = (unit @ others.T).argsort(1)[:, -size:]
+        files[f"end_to_end{name}"] = {
+            "train_fb": train,
+            "train_label": random.randint(0, 3, count),
+            "query_fb": asked,
+            SHORTLIST: shortlist,
+            "emd_top20_train_ids": blank(queries, voters),
+        }
+    return files
+
+
+METHOD = Method(
     (
-        "knn_",
-        ["train", "train_label", "query", "vote_k", "similarity", SHORTLIST, "top_k_best_first", "pred", "pred_count"],
-        check_knn,
+        Family("spatial_similarity*", check_spatial_similarity, example_spatial_similarity),
+        Family("sinkhorn*", check_sinkhorn, example_sinkhorn),
+        Family("end_to_end*", check_end_to_end, example_end_to_end, ("query_label",)),
+        Family("knn_*", check_knn, example_knn, ("query_label",)),
+        Family("k[0-9]*", check_emd, example_emd, ("unequal_w",)),
+        Family("edge_*", check_emd, example_edges, ("unequal_w",)),
     ),
-    # After kNN's: their names begin alike.
-    ("k", EMD_KEYS, check_emd),
-    ("edge_", EMD_KEYS, check_emd),
-]
+    lent_maps,
+)

@@ -1,30 +1,28 @@
-"""A real SLURM on this host: controller, accounting, two nodes with two fake GPUs each; taken down afterwards."""
+"""A real SLURM on this host: controller, accounting, two nodes with two fake GPUs each; taken down afterwards.
+
+Where it cannot come up, the tests fail: who asks for them wants to know.
+"""
 
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from helpers.slurm import HERE, restart
 
-HERE = Path(__file__).parent
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.slurm)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def slurm() -> Iterator[None]:
     if os.getuid() != 0 or shutil.which("apt-get") is None:
-        pytest.skip("a SLURM of its own needs root and apt-get")
+        pytest.fail("a SLURM of its own needs root and apt-get", pytrace=False)
     restart()
     subprocess.run(["scancel", "--user", "root"])  # of a test session that was killed
     yield
     subprocess.run([HERE / "slurm-down"], timeout=120)
-
-
-def restart(*options: str) -> None:
-    """Bring SLURM up, or up again with other options."""
-    up = subprocess.run([HERE / "slurm-up", *options], capture_output=True, text=True, timeout=300)
-    if up.returncode == 3:
-        pytest.skip(up.stderr)
-    assert up.returncode == 0, up.stdout + up.stderr
-    print(up.stderr)

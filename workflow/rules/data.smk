@@ -1,14 +1,14 @@
 # Local: login nodes reach the network, compute nodes often do not.
 rule fetch_data:
     output:
-        "<downloads>/{source}/fetched.json",
+        **STUDY.outputs("fetch_data"),
     log:
-        "<downloads>/{source}/logs/fetch_data.log",
+        STUDY.log("fetch_data"),
     benchmark:
-        "<downloads>/{source}/benchmarks/fetch_data.tsv"
+        STUDY.benchmark("fetch_data")
     localrule: True
     params:
-        files=lambda wildcards: [f.checksum for f in DATA_SETS[wildcards.source].files],
+        files=STUDY.checksums,
     message:
         "Fetch data set {wildcards.source}"
     shell:
@@ -18,31 +18,21 @@ rule fetch_data:
 # No plan among the parameters: a data set is the same for every study, and another study must not prepare it anew.
 rule prepare_data:
     input:
-        fetched_of,
+        STUDY.fetched,
     output:
-        manifest="<data>/{prepared}/manifest.json",
-        index="<data>/{prepared}/index.parquet",
+        **STUDY.outputs("prepare_data"),
     log:
-        "<data>/{prepared}/logs/prepare_data.log",
+        STUDY.log("prepare_data"),
     benchmark:
-        "<data>/{prepared}/benchmarks/prepare_data.tsv"
-    threads:
-        lambda wildcards: (
-            8 if DATA_SETS[PREPARED[wildcards.prepared].source].form == "files" else 1
-        )
+        STUDY.benchmark("prepare_data")
+    threads: lambda wildcards: 8 if STUDY.of_photographs(wildcards) else 1
     resources:
         mem_mb=4000,
-        runtime=lambda wildcards: (
-            600
-            if DATA_SETS[PREPARED[wildcards.prepared].source].form == "files"
-            else 30
-        ),
+        runtime=lambda wildcards: 600 if STUDY.of_photographs(wildcards) else 30,
     params:
-        data=lambda wildcards: VERSIONS[wildcards.prepared],
-        source=lambda wildcards: PREPARED[wildcards.prepared].source,
-        options=lambda wildcards: json.dumps(
-            PREPARED[wildcards.prepared].prepare_options(), sort_keys=True
-        ),
+        data=lambda wildcards: STUDY.versions[wildcards.prepared],
+        source=lambda wildcards: STUDY.prepared[wildcards.prepared].source,
+        options=STUDY.prepare_options,
     message:
         "Prepare data set {wildcards.prepared}"
     shell:
@@ -52,48 +42,46 @@ rule prepare_data:
 # Each filter of ImageNet's test images leaves what it removed and why.
 rule filter_data:
     input:
-        "<data>/{prepared}/manifest.json",
-        weights=filter_weights_of,
+        STUDY.outputs("prepare_data")["manifest"],
+        weights=STUDY.filter_weights,
     output:
-        "<data>/{prepared}/filters/{filter}.parquet",
+        **STUDY.outputs("filter_data"),
     log:
-        "<data>/{prepared}/logs/filter_data-{filter}.log",
+        STUDY.log("filter_data"),
     benchmark:
-        "<data>/{prepared}/benchmarks/filter_data-{filter}.tsv"
-    wildcard_constraints:
-        filter="|".join(FILTERS),
+        STUDY.benchmark("filter_data")
     threads: 8
     resources:
         mem_mb=24000,
         runtime=2880,
     params:
+        folder=lambda wildcards, input: os.path.dirname(input[0]),
         weights=lambda wildcards, input: (
             f"--weights {input.weights}" if input.weights else ""
         ),
-        code=stage_code("filter_data"),
+        code=STUDY.code("filter_data"),
     message:
         "Filter the test images of {wildcards.prepared}: {wildcards.filter}"
     shell:
-        "lookalike data filter <data>/{wildcards.prepared} {wildcards.filter} {params.weights}"
+        "lookalike data filter {params.folder} {wildcards.filter} {params.weights}"
 
 
 rule collect_filters:
     input:
         expand(
-            "<data>/{prepared}/filters/{filter}.parquet",
-            filter=FILTERS,
-            allow_missing=True,
+            STUDY.outputs("filter_data")["removed"], filter=FILTERS, allow_missing=True
         ),
     output:
-        "<data>/{prepared}/filters/clean.json",
+        **STUDY.outputs("collect_filters"),
     log:
-        "<data>/{prepared}/logs/collect_filters.log",
+        STUDY.log("collect_filters"),
     benchmark:
-        "<data>/{prepared}/benchmarks/collect_filters.tsv"
+        STUDY.benchmark("collect_filters")
     localrule: True
     params:
-        code=stage_code("filter_data"),
+        folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
+        code=STUDY.code("collect_filters"),
     message:
         "Clean test images of {wildcards.prepared}"
     shell:
-        "lookalike data collect-filters <data>/{wildcards.prepared}"
+        "lookalike data collect-filters {params.folder}"

@@ -1,71 +1,61 @@
 rule evaluate:
     input:
-        data=manifest_of,
-        clean=clean_of,
-        weights=weights_of,
-        pretrained=pretrained_of,
-        support="<run>/support/support.safetensors",
-        queries="<run>/support/queries@{split}.safetensors",
+        **STUDY.run_inputs,
+        **STUDY.embedded(),
     output:
-        "<run>/eval/{mode}@{split}/predictions.parquet",
+        **STUDY.outputs("evaluate"),
     log:
-        "<run>/logs/evaluate-{mode}@{split}.log",
+        STUDY.log("evaluate"),
     benchmark:
-        "<run>/benchmarks/evaluate-{mode}@{split}.tsv"
+        STUDY.benchmark("evaluate")
     threads: PLAN.threads
     resources:
-        mem_mb=needs("evaluate", "mem_mb"),
-        runtime=needs("evaluate", "runtime"),
+        **STUDY.resources("evaluate"),
     params:
         plan=str(PLAN.path),
-        made_of=made_of("evaluate"),
+        fingerprint=STUDY.fingerprint("evaluate"),
     message:
-        "Evaluate {wildcards.model} ({wildcards.mode}) on {wildcards.split} of {wildcards.dataset}, seed {wildcards.seed}"
+        "Evaluate {wildcards.model} ({wildcards.mode}) on {wildcards.evaluation_set} of {wildcards.dataset},"
+        " seed {wildcards.seed}"
     shell:
-        "lookalike evaluate {params.plan}"
-        " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
-        " --mode {wildcards.mode} --set {wildcards.split}"
+        f"lookalike evaluate {{params.plan}} {RUN}"
+        " --mode {wildcards.mode} --evaluation-set {wildcards.evaluation_set}"
 
 
 rule collect_metrics:
     input:
-        predictions(),
-        outlier_predictions(),
+        STUDY.files_of("evaluate"),
     output:
-        metrics="<study>/tables/metrics.csv",
-        class_metrics="<study>/tables/class_metrics.csv",
-        reliability="<study>/tables/reliability.csv",
-        outlier_metrics="<study>/tables/outlier_metrics.csv",
+        **STUDY.outputs("collect_metrics"),
     log:
-        "<study>/logs/collect_metrics.log",
+        STUDY.log("collect_metrics"),
     benchmark:
-        "<study>/benchmarks/collect_metrics.tsv"
+        STUDY.benchmark("collect_metrics")
     localrule: True
     params:
         plan=str(PLAN.path),
-        code=stage_code("collect_metrics"),
+        code=STUDY.code("collect_metrics"),
     message:
         "Collect the metrics of all evaluations"
     shell:
         "lookalike collect-metrics {params.plan}"
 
 
-rule analyse_responses:
+rule analyse_human_study:
     input:
-        responses_of,
+        STUDY.human_study_files,
     output:
-        "<study>/human_study/{responses}.csv",
-        "<study>/human_study/{responses}.json",
+        **STUDY.outputs("analyse_human_study"),
     log:
-        "<study>/logs/analyse_responses-{responses}.log",
+        STUDY.log("analyse_human_study"),
     benchmark:
-        "<study>/benchmarks/analyse_responses-{responses}.tsv"
+        STUDY.benchmark("analyse_human_study")
     localrule: True
     params:
         plan=str(PLAN.path),
-        settings=settings_of_responses,
-        code=stage_code("analyse_responses"),
+        settings=STUDY.human_study_settings,
+        code=STUDY.code("analyse_human_study"),
     message:
-        "Analyse human study {wildcards.responses}"
+        "Analyse human study {wildcards.human_study}"
     shell:
-        "lookalike analyse-responses {params.plan} {wildcards.responses}"
+        "lookalike analyse-human-study {params.plan} {wildcards.human_study}"

@@ -1,38 +1,39 @@
 # Before anything logs: MLflow creates its tables without a lock, and processes that start at once would collide.
 rule init_tracking:
     output:
-        f"results/tracking/init_tracking-{PLAN.study}.json",
+        **STUDY.outputs("init_tracking"),
     log:
-        f"results/tracking/init_tracking-{PLAN.study}.log",
+        STUDY.log("init_tracking"),
     benchmark:
-        f"results/{PLAN.study}/benchmarks/init_tracking.tsv"
+        STUDY.benchmark("init_tracking")
     localrule: True
     params:
         plan=str(PLAN.path),
     message:
         "Create the MLflow database"
     shell:
-        "lookalike init-tracking {params.plan} 2> {log}"
+        "lookalike init-tracking {params.plan}"
 
 
 rule sync_tracking:
     input:
-        tracking=ancient(f"results/tracking/init_tracking-{PLAN.study}.json"),
-        records=records(),
-        histories=histories(),
-        metrics="<study>/tables/metrics.csv",
-        tables=table_files(),
-        figures=figure_files(),
+        STUDY.files_of("compare"),
+        tracking=ancient(TRACKING),
+        records=STUDY.records(),
+        histories=STUDY.files_of("train", "history"),
+        metrics=STUDY.outputs("collect_metrics")["metrics"],
+        tables=STUDY.files_of("draw_table"),
+        figures=STUDY.files_of("draw_figure"),
     output:
-        f"results/tracking/sync_tracking-{PLAN.study}.json",
+        **STUDY.outputs("sync_tracking"),
     log:
-        f"results/tracking/sync_tracking-{PLAN.study}.log",
+        STUDY.log("sync_tracking"),
     benchmark:
-        f"results/{PLAN.study}/benchmarks/sync_tracking.tsv"
+        STUDY.benchmark("sync_tracking")
     localrule: True
     params:
         plan=str(PLAN.path),
     message:
         "Mirror the study in MLflow"
     shell:
-        "lookalike sync-tracking {params.plan} 2> {log}"
+        "lookalike sync-tracking {params.plan}"

@@ -1,56 +1,46 @@
 rule train:
     input:
-        data=manifest_of,
-        pretrained=pretrained_of,
-        frozen=frozen_of,
-        tracking=ancient(f"results/tracking/init_tracking-{PLAN.study}.json"),
+        data=STUDY.run_inputs["data"],
+        pretrained=STUDY.pretrained,
+        frozen=STUDY.frozen,
+        tracking=ancient(TRACKING),
     output:
-        weights="<trained_run>/model.safetensors",
-        history="<trained_run>/history.csv",
-        record="<trained_run>/run.json",
+        **STUDY.outputs("train", TRAINED),
     log:
-        "<run>/logs/train.log",
+        STUDY.log("train"),
     benchmark:
-        "<run>/benchmarks/train.tsv"
+        STUDY.benchmark("train")
     threads: PLAN.threads
     resources:
-        mem_mb=needs("train", "mem_mb"),
-        runtime=needs("train", "runtime"),
-        gpu=needs("train", "gpu"),
+        **STUDY.resources("train"),
     # The checkpoint is no output: Snakemake would delete it before a job and after a failure.
     params:
         plan=str(PLAN.path),
-        made_of=made_of("train"),
+        fingerprint=STUDY.fingerprint("train"),
     message:
         "Train {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"
     shell:
-        "lookalike train --no-progress {params.plan}"
-        " {wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
+        f"lookalike train --no-progress {{params.plan}} {RUN}"
 
 
 # Many short runs in one job: a Snakemake inside the allocation makes their files, each run with its own jobs and logs.
-rule run_pack:
+rule run_job_group:
     input:
-        data=lambda wildcards: manifest_of(PACKS[wildcards.pack].runs[0]),
-        clean=lambda wildcards: clean_of(PACKS[wildcards.pack].runs[0]),
-        others=queries_of_pack,
-        pretrained=pretrained_of_pack,
-        tracking=ancient(f"results/tracking/init_tracking-{PLAN.study}.json"),
+        STUDY.group_inputs,
+        tracking=ancient(TRACKING),
     output:
-        "<study>/packs/{pack}.json",
+        **STUDY.outputs("run_job_group"),
     log:
-        "<study>/logs/run_pack-{pack}.log",
+        STUDY.log("run_job_group"),
     benchmark:
-        "<study>/benchmarks/run_pack-{pack}.tsv"
+        STUDY.benchmark("run_job_group")
     threads: RUNS_AT_ONCE * PLAN.threads
     resources:
-        mem_mb=needs("run_pack", "mem_mb"),
-        runtime=needs("run_pack", "runtime"),
-        gpu=needs("run_pack", "gpu"),
+        **STUDY.resources("run_job_group"),
     params:
         plan=str(PLAN.path),
-        made_of=pack_version,
+        fingerprint=STUDY.fingerprint_of_group,
     message:
-        "Run pack {wildcards.pack}"
+        "Run job group {wildcards.job_group}"
     shell:
-        "lookalike run-pack {params.plan} {wildcards.pack} --cores {threads}"
+        "lookalike run-job-group {params.plan} {wildcards.job_group} --cores {threads}"

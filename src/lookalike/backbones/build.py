@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from lookalike.backbones.base import Backbone
 from lookalike.backbones.registry import BACKBONES
-from lookalike.errors import LookalikeError
-from lookalike.settings import BackboneSettings
-from lookalike.tensors import read_weights
+from lookalike.contracts.backbone import Backbone
+from lookalike.contracts.settings import BackboneSettings, Settings
+from lookalike.core.errors import LookalikeError
+from lookalike.core.tensors import read_weights, write_tensors
 
 SHOWN_KEYS = 5
 
@@ -20,10 +21,10 @@ def make_backbone(settings: BackboneSettings, image_shape: tuple[int, ...]) -> B
     """Build a backbone and load its weights file, where one is named.
 
     Raises:
-        LookalikeError: the weights file is missing, unreadable or of another network.
+        LookalikeError: The weights file is missing, unreadable or of another network.
     """
-    module, name, arguments = BACKBONES[settings.name]
-    backbone: Backbone = getattr(importlib.import_module(module), name)(image_shape, **arguments)
+    row = BACKBONES[settings.name]
+    backbone: Backbone = getattr(importlib.import_module(row.module), row.network)(image_shape, **row.arguments)
     if settings.weights is not None:
         load_weights(backbone, Path(settings.weights))
     return backbone
@@ -33,19 +34,19 @@ def load_weights(backbone: Backbone, path: Path) -> None:
     """Load a .safetensors or .pth file; layers that the backbone lacks (a classifier) are left out.
 
     Raises:
-        LookalikeError: the file is missing, unreadable or lacks layers.
+        LookalikeError: The file is missing, unreadable or lacks layers.
     """
     backbone.check_weights(path)
-    own = backbone.state_dict()
+    expected = backbone.state_dict()
     # Of a run's model.safetensors the part that is the network.
     state = {backbone.own_name(name.removeprefix("backbone.")): value for name, value in read_weights(path).items()}
-    prefix = "" if own.keys() & state.keys() else "network."  # torchvision's own files
-    state = {prefix + name: value for name, value in state.items() if prefix + name in own}
-    state |= {name: value for name, value in own.items() if name not in state and backbone.may_lack(name)}
-    wrong = [f"{name} is missing" for name in own if name not in state]
+    prefix = "" if expected.keys() & state.keys() else "network."  # torchvision's own files
+    state = {prefix + name: value for name, value in state.items() if prefix + name in expected}
+    state |= {name: value for name, value in expected.items() if name not in state and backbone.may_lack(name)}
+    wrong = [f"{name} is missing" for name in expected if name not in state]
     wrong += [
         f"{name} is {_sides(state[name])}, not {_sides(value)}"
-        for name, value in own.items()
+        for name, value in expected.items()
         if name in state and state[name].shape != value.shape
     ]
     if wrong:
@@ -59,3 +60,19 @@ def load_weights(backbone: Backbone, path: Path) -> None:
 
 def _sides(tensor: Tensor) -> str:
     return " x ".join(map(str, tensor.shape)) or "one number"
+
+
+def write_random_weights(settings: BackboneSettings, n_classes: int, path: Path) -> None:
+    """Write a random network with a classifier, as a published file has one, for a study in small."""
+    backbone = make_backbone(BackboneSettings(name=settings.name), (3, 64, 64))
+    state = dict(backbone.state_dict())
+    state |= {
+        "fc.weight": torch.randn(n_classes, backbone.dim) / backbone.dim**0.5,
+        "fc.bias": torch.zeros(n_classes),
+    }
+    write_tensors(path, state)
+
+
+def write_random_resnet50(settings: Settings, n_classes: int, path: Path) -> None:
+    """Write a random ResNet-50, for a study in small."""
+    write_random_weights(BackboneSettings(name="resnet50"), n_classes, path)

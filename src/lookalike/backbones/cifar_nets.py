@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lookalike.backbones.base import Backbone
+from lookalike.contracts.backbone import Backbone
 
 
 def conv_norm(
@@ -197,7 +197,7 @@ class CifarDenseNet(Backbone):
 class _Inception(nn.Module):
     """Four branches side by side: 1 x 1, 3 x 3, two 3 x 3 for a 5 x 5, pooling."""
 
-    def __init__(self, inputs: int, one: int, three: tuple[int, int], five: tuple[int, int], pooled: int) -> None:
+    def __init__(self, inputs: int, pointwise: int, three: tuple[int, int], five: tuple[int, int], pooled: int) -> None:
         super().__init__()
 
         def convolution(before: int, after: int, size: int) -> list[nn.Module]:
@@ -205,7 +205,7 @@ class _Inception(nn.Module):
 
         self.branches = nn.ModuleList(
             [
-                nn.Sequential(*convolution(inputs, one, 1)),
+                nn.Sequential(*convolution(inputs, pointwise, 1)),
                 nn.Sequential(*convolution(inputs, three[0], 1), *convolution(*three, 3)),
                 nn.Sequential(
                     *convolution(inputs, five[0], 1), *convolution(*five, 3), *convolution(five[1], five[1], 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lookalike.backbones.base import Backbone
+from lookalike.contracts.backbone import Backbone
 
 WIDTHS, STRIDES, BLOCKS = (64, 128, 256, 512), (1, 2, 2, 2), 2
 

@@ -7,7 +7,7 @@ import math
 
 from torch import Tensor, nn
 
-from lookalike.backbones.base import Backbone
+from lookalike.contracts.backbone import Backbone
 
 WIDTHS = (16, 32, 64)
 SMALLEST_MAP = 7  # pixels; smaller images are pooled once all the same

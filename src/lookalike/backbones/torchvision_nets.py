@@ -7,7 +7,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from lookalike.backbones.base import Backbone
+from lookalike.contracts.backbone import Backbone
 
 
 class TorchvisionResNet(Backbone):
@@ -32,8 +32,8 @@ class BBNResNet50(TorchvisionResNet):
     """ResNet-50 with blocks 3, 4, 6, 4; takes BBN's iNaturalist files as they are.
 
     Zhou et al., CVPR 2020 (arXiv 1912.02413): the last stage's two last blocks are the conventional and the
-    re-balancing branch, which the visual-correspondence paper puts one behind the other (section 2 of the
-    specification).
+    re-balancing branch, which the visual-correspondence paper puts one behind the other
+    (docs/algorithms/backbones.md, section 7).
     """
 
     def __init__(self, image_shape: tuple[int, ...]) -> None:

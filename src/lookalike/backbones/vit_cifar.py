@@ -1,4 +1,4 @@
-"""The small vision transformer of Memory Wrap's second paper (spec section 2).
+"""The small vision transformer of Memory Wrap's second paper (docs/algorithms/backbones.md, section 5).
 
 64 patches, a class token, seven pre-norm layers. Both variants of the paper's classifier get the class token after the
 last norm here; in the original the memory variants skip it.
@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lookalike.backbones.base import Backbone
-from lookalike.errors import LookalikeError
+from lookalike.contracts.backbone import Backbone
+from lookalike.core.errors import LookalikeError
 
 PATCHES, LAYERS, HEADS, WIDTH = 8, 7, 12, 384  # patches a side
 
@@ -46,8 +46,8 @@ class CifarViT(Backbone):
         """(B, 65, 384): the class token, then the patches row by row."""
         patches = F.unfold(images, self.patch, stride=self.patch).transpose(1, 2)  # (B, 64, c h w)
         tokens = torch.cat([self.class_token.expand(len(images), -1, -1), self.embedding(patches)], 1)
-        found: Tensor = self.norm(self.layers(tokens + self.position))
-        return found
+        result: Tensor = self.norm(self.layers(tokens + self.position))
+        return result
 
     def forward(self, images: Tensor) -> Tensor:
         """The class token (B, 384)."""
@@ -76,5 +76,5 @@ class _Layer(nn.Module):
         ]
         read = F.scaled_dot_product_attention(heads[0], heads[1], heads[2]).transpose(1, 2).flatten(2)
         tokens = tokens + self.out(read)
-        found: Tensor = tokens + self.mlp(self.norm2(tokens))
-        return found
+        result: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return result

@@ -11,7 +11,7 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from lookalike.errors import LookalikeError
+from lookalike.core.errors import LookalikeError
 
 MOST_FILES = 5_000_000
 LARGEST_GROWTH = 50  # photographs grow by a per cent, text by ten times; a zip bomb by a thousand

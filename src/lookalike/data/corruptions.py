@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lookalike.seeds import derive_seed
+from lookalike.core.seeds import derive_seed
 
 NOISE = (0.08, 0.12, 0.18, 0.26, 0.38)  # standard deviation, full range 1
 BLUR = (1.0, 2.0, 3.0, 4.0, 6.0)  # standard deviation in pixels of a side of 224
@@ -25,8 +25,8 @@ def gaussian_noise(images: Tensor, ids: Tensor, severity: int, seed: int) -> Ten
     """Images (B, C, H, W) in [0, 1] with noise; each image's noise depends on its id and the seed alone."""
     noise = torch.empty(images.shape)
     for row, image in enumerate(ids.tolist()):
-        made = torch.Generator().manual_seed(derive_seed(seed, "gaussian_noise", severity, image))
-        noise[row].normal_(generator=made)
+        generator = torch.Generator().manual_seed(derive_seed(seed, "gaussian_noise", severity, image))
+        noise[row].normal_(generator=generator)
     strength = (SMALL_NOISE if is_small(images) else NOISE)[severity - 1]
     return _as_stored(images + strength * noise.to(images.device))
 

@@ -7,7 +7,7 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
-from lookalike.errors import LookalikeError
+from lookalike.core.errors import LookalikeError
 
 # What Pillow converts to 8-bit RGB without a choice; 16-bit and floating modes would be cut off.
 CONVERTED = frozenset(("1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"))

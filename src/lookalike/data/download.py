@@ -22,19 +22,19 @@ from typing import Any
 
 import pooch
 import requests
-from filelock import FileLock
 
-from lookalike.data.registry import DATA_SETS, DataSet, SourceFile
-from lookalike.data.source import downloads
-from lookalike.errors import LookalikeError
-from lookalike.files import digest, read_json, sha256, write_json
+from lookalike.core.errors import LookalikeError
+from lookalike.core.files import sha256, write_json
+from lookalike.core.locks import locked
+from lookalike.data.fetched import PARTLY, RECORD, check_accepted, check_by_hand, has_own_folders, recorded_files
+from lookalike.data.reader_input import downloads
+from lookalike.data.registry import DATA_SETS, SourceFile
 
 AT_ONCE = 4
 ATTEMPTS = 3  # a mirror that drops the connection is asked again for the rest
 CHUNK = 1 << 16  # what a dropped connection can cost
 TIMEOUT = (20, 60)  # seconds to connect, and between two pieces
 SPARE = 256 << 20  # bytes that must stay free
-RECORD, PARTLY = "fetched.json", ".fetched.json"  # the second one while files are missing
 log = logging.getLogger(__name__)
 pooch.get_logger().setLevel(logging.WARNING)  # our own progress says it better
 Report = Callable[[str, int, int], None]  # file, bytes so far, bytes in all (0 = unknown)
@@ -44,155 +44,47 @@ def fetch(name: str, report: Report = lambda file, done, total: None) -> str:
     """Fetch what is missing of a data set and record it in fetched.json, which is written last.
 
     Args:
-        name: of the registry.
-        report: called while a file arrives.
+        name: Name in the registry.
+        report: Called while a file arrives.
 
     Returns:
         What was done, in a few words.
 
     Raises:
-        LookalikeError: terms not accepted, a file must be fetched by hand, no mirror gave a whole file, no space.
+        LookalikeError: Terms not accepted, a file must be fetched by hand, no mirror gave a whole file, no space.
     """
     row, folder = DATA_SETS[name], downloads() / name
     if not row.files:
         return "nothing to fetch"
     check_accepted(name)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):  # two studies may ask at once
-        known = _known(folder)
-        missing = [file for file in row.files if not _is_here(folder, file, known)]
+    with locked(folder / ".lock"):  # two studies may ask at once
+        recorded = recorded_files(folder)
+        missing = [file for file in row.files if not _is_here(folder, file, recorded)]
         if has_own_folders(name):
             missing = []
         check_by_hand(name, [file for file in missing if not file.urls and not (folder / file.name).exists()])
         _check_space(name, folder, missing)
-        _get_all(name, folder, missing, known, report)
+        _get_all(name, folder, missing, recorded, report)
         if missing or not (folder / RECORD).exists():
-            write_json(folder / RECORD, {"name": name, "version": row.version, "files": known})
+            write_json(folder / RECORD, {"name": name, "version": row.version, "files": recorded})
         (folder / PARTLY).unlink(missing_ok=True)
-    arrived = sum(known[file.name]["bytes"] for file in missing)
+    arrived = sum(recorded[file.name]["bytes"] for file in missing)
     return f"{len(missing)} files, {arrived / 1e6:,.1f} MB" if missing else "all files are here"
-
-
-def has_own_folders(name: str) -> bool:
-    """Whether the user's own unpacked folders stand for the archives (ImageNet)."""
-    folder = downloads() / name
-    if name != "imagenet" or not all((folder / part).is_dir() for part in ("train", "val")):
-        return False
-    in_folders = any(entry.is_dir() for entry in os.scandir(folder / "val"))
-    return in_folders or (folder / DATA_SETS[name].files[-1].name).exists()  # the kit has the labels of a flat folder
-
-
-def is_fetched(name: str) -> bool:
-    """Whether everything of a data set was fetched and recorded, and still has its size."""
-    folder = downloads() / name
-    if not DATA_SETS[name].files or (has_own_folders(name) and (folder / RECORD).exists()):
-        return True
-    try:
-        known = _known(folder)
-    except LookalikeError:
-        return False
-    return all(
-        file.name in known
-        and (folder / file.name).exists()
-        and (folder / file.name).stat().st_size == known[file.name]["bytes"]
-        for file in DATA_SETS[name].files
-    )
-
-
-def obstacle(name: str) -> str:
-    """What keeps a data set from being fetched without a person; empty where nothing does."""
-    if is_fetched(name):
-        return ""
-    folder = downloads() / name
-    by_hand = [f for f in DATA_SETS[name].files if not f.urls and not (folder / f.name).exists()]
-    found = []
-    for check in (lambda: check_accepted(name), lambda: check_by_hand(name, by_hand * (not has_own_folders(name)))):
-        try:
-            check()
-        except LookalikeError as error:
-            found.append(str(error))
-    return " ".join(found)
-
-
-def verify(name: str) -> list[str]:
-    """Hash everything fetched of a data set again.
-
-    Returns:
-        One sentence a fault; none where all is as it was recorded.
-    """
-    folder = downloads() / name
-    if not (folder / RECORD).exists():
-        return []
-    faults = []
-    for file, known in _known(folder).items():
-        path = folder / file
-        if not path.exists():
-            faults.append(f"{path} is missing; run `lookalike data fetch {name}`.")
-        elif path.stat().st_size != known["bytes"] or sha256(path) != known["sha256"]:
-            faults.append(f"{path} has changed since it was fetched; delete it and run `lookalike data fetch {name}`.")
-    return faults
-
-
-# Terms --------------------------------------------------------------------------------------------
-
-
-def check_accepted(name: str) -> None:
-    """Raise where the terms of a data set restrict use and nobody has accepted them yet."""
-    row = DATA_SETS[name]
-    if row.accept and _accepted().get(name, {}).get("terms") != terms_of(row):
-        raise LookalikeError(
-            f"data set {name} has terms to accept ({row.licence}); read them, then run "
-            f"`lookalike data fetch {name} --accept-licence` once."
-        )
-
-
-def accept(name: str) -> None:
-    """Record that a person accepted the terms of a data set."""
-    accepted = _accepted()
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_json(downloads() / "licences.json", accepted | {name: {"terms": terms_of(DATA_SETS[name]), "accepted": when}})
-
-
-def terms_of(row: DataSet) -> str:
-    """What is accepted: other terms must be accepted anew."""
-    return f"{row.licence} ({digest([row.licence, row.source])})"
-
-
-def _accepted() -> dict[str, Any]:
-    path = downloads() / "licences.json"
-    return read_json(path) if path.exists() else {}
 
 
 # Files --------------------------------------------------------------------------------------------
 
 
-def check_by_hand(name: str, missing: list[SourceFile]) -> None:
-    """Raise where a person must fetch something, and say exactly what and where to."""
-    if missing:
-        files = ", ".join(file.name for file in missing)
-        raise LookalikeError(
-            f"data set {name} must be fetched by hand: {DATA_SETS[name].manual}. Put {files} into "
-            f"{downloads() / name}, then run `lookalike data fetch {name}`."
-        )
-
-
-def _known(folder: Path) -> dict[str, Any]:
-    """Records of files by name, those of an unfinished fetch too."""
-    known: dict[str, Any] = {}
-    for path in (folder / RECORD, folder / PARTLY):
-        known |= read_json(path)["files"] if path.exists() else {}
-    return known
-
-
-def _get_all(name: str, folder: Path, missing: list[SourceFile], known: dict[str, Any], report: Report) -> None:
+def _get_all(name: str, folder: Path, missing: list[SourceFile], recorded: dict[str, Any], report: Report) -> None:
     """Several files at once; each is recorded when it is there, and an error or Ctrl-C stops the others."""
     stop = threading.Event()
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
         futures = {pool.submit(_get, name, folder, file, report, stop): file for file in missing}
         for future in as_completed(futures):
-            known[futures[future].name] = future.result()
-            write_json(folder / PARTLY, {"files": known})
+            recorded[futures[future].name] = future.result()
+            write_json(folder / PARTLY, {"files": recorded})
     except BaseException:
         stop.set()
         raise
@@ -200,10 +92,10 @@ def _get_all(name: str, folder: Path, missing: list[SourceFile], known: dict[str
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _is_here(folder: Path, file: SourceFile, known: dict[str, Any]) -> bool:
+def _is_here(folder: Path, file: SourceFile, recorded: dict[str, Any]) -> bool:
     """Whether a file is there with the recorded size; one that is there unrecorded is checked by `_get`."""
     path = folder / file.name
-    return file.name in known and path.exists() and path.stat().st_size == known[file.name]["bytes"]
+    return file.name in recorded and path.exists() and path.stat().st_size == recorded[file.name]["bytes"]
 
 
 def _check_space(name: str, folder: Path, missing: list[SourceFile]) -> None:

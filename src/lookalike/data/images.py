@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from lookalike.contracts.settings import TrainingSettings
 from lookalike.data.crops import TRIES, boxed, random_crop, square
 from lookalike.data.prepared import PreparedData
 from lookalike.data.settings import PhotographSettings
-from lookalike.settings import TrainingSettings
 
 LUMA = (0.299, 0.587, 0.114)  # grey of red, green, blue: ITU-R BT.601, as Pillow's mode L
 
@@ -73,22 +73,22 @@ class Images(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def pixels(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
+    def pixels(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """(n, C, H, W) uint8 of some rows, cut at random where a generator is given."""
 
-    def take(self, rows: Tensor, made: torch.Generator | None = None) -> Tensor:
+    def load(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Normalised images (n, C, H, W) float32; augmented where a generator is given."""
-        images = self._seen(rows, made)
-        if made is not None:
-            images = self._augmented(images, made)
+        images = self._seen(rows, generator)
+        if generator is not None:
+            images = self._augmented(images, generator)
         if self.change is not None:
             images = self.change(images.float() / 255, self.ids[rows.cpu()]) * 255
         # `float` copies bytes; what `change` gives is nobody else's
         return images.float().sub_(self._mean).mul_(self._scale)
 
-    def _seen(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
+    def _seen(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """(n, C, H, W) uint8 of some rows, of the shape that models see."""
-        images, shape = self.pixels(rows, made), self.data.image_shape
+        images, shape = self.pixels(rows, generator), self.data.image_shape
         return images if images.shape[1:] == shape else recast(images, shape)
 
     def raw(self, rows: Tensor) -> Tensor:
@@ -96,18 +96,18 @@ class Images(ABC):
         return self._seen(rows, None).float() / 255
 
     def normalised(self, images: Tensor) -> Tensor:
-        """What `take` gives for images in [0, 1]."""
+        """What `load` gives for images in [0, 1]."""
         return (images * 255 - self._mean) * self._scale
 
-    def _augmented(self, images: Tensor, made: torch.Generator) -> Tensor:
+    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Random crop after zero padding, and random flip."""
         n, device, p = len(images), images.device, self.training.crop_padding
         down = across = torch.zeros(n, dtype=torch.int64, device=device)
         flipped = torch.zeros(n, dtype=torch.bool, device=device)
         if p:
-            down, across = torch.randint(2 * p + 1, (2, n), generator=made, device=device)
+            down, across = torch.randint(2 * p + 1, (2, n), generator=generator, device=device)
         if self.training.flip:
-            flipped = torch.rand(n, generator=made, device=device) < 0.5
+            flipped = torch.rand(n, generator=generator, device=device) < 0.5
         return crop_and_flip(images, p, down, across, flipped) if p or self.training.flip else images
 
 
@@ -138,12 +138,12 @@ def recast(images: Tensor, shape: tuple[int, ...]) -> Tensor:
         shape: (C', H', W') with 1 or 3 channels.
     """
     channels, *size = shape
-    found = images.float()
+    recoloured = images.float()
     if channels < images.shape[1]:
         weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
-        found = (found * weights).sum(1, keepdim=True)
-    found = F.interpolate(found, size, mode="bilinear", antialias=True).round()
-    return found.clamp(0, 255).to(torch.uint8).expand(-1, channels, -1, -1)
+        recoloured = (recoloured * weights).sum(1, keepdim=True)
+    recoloured = F.interpolate(recoloured, size, mode="bilinear", antialias=True).round()
+    return recoloured.clamp(0, 255).to(torch.uint8).expand(-1, channels, -1, -1)
 
 
 class DeviceImages(Images):
@@ -153,7 +153,7 @@ class DeviceImages(Images):
         super().__init__(data, rows, *more, **named)
         self.images = torch.from_numpy(np.ascontiguousarray(data.images[rows])).to(self.device)
 
-    def pixels(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
+    def pixels(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """Rows of the array."""
         return self.images[rows]
 
@@ -167,12 +167,12 @@ class Photographs(Images):
         self.settings = data.settings
         self._pool = ThreadPoolExecutor(max(torch.get_num_threads(), 1))
 
-    def pixels(self, rows: Tensor, made: torch.Generator | None) -> Tensor:
+    def pixels(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """Photographs as squares of the study's size."""
         index = self.rows[rows.cpu().numpy()]
         draws: list[list[float]] | list[None] = [None] * len(index)
-        if made is not None and self.training.resized_crop is not None:
-            draws = torch.rand(len(index), 4 * TRIES, generator=made, device=made.device).tolist()
+        if generator is not None and self.training.resized_crop is not None:
+            draws = torch.rand(len(index), 4 * TRIES, generator=generator, device=generator.device).tolist()
         squares = self._pool.map(self._square, index.tolist(), draws)
         return torch.from_numpy(np.stack(list(squares)).transpose(0, 3, 1, 2).copy()).to(self.device)
 

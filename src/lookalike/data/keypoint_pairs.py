@@ -1,6 +1,6 @@
 """Pairs of images with key points that correspond: PF-PASCAL, SPair-71k and PF-WILLOW as their archives unpack.
 
-Section 1.7 of the CHM specification. Images are squashed to one side and key points with them.
+Images are squashed to one side and key points with them (docs/algorithms/chm_corr.md, section 7.1).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.decode import decode
 from lookalike.data.matlab import read_mat
 from lookalike.data.prepare import IMAGENET_MEAN, IMAGENET_STD
-from lookalike.errors import LookalikeError
 
 Layout = Literal["pf_pascal", "spair71k", "pf_willow"]
 Split = Literal["trn", "val", "test"]
@@ -116,10 +116,10 @@ def _pf_pascal(folder: Path, split: Split) -> list[Pair]:
     for row in _rows(folder, f"{split}_pairs.csv"):
         source, target, number = Path(row[0]).name, Path(row[1]).name, int(float(row[2]))
         name = PASCAL_CLASSES[number - 1]
-        own, other = points_of(name, source), points_of(name, target)
-        both = ~(np.isnan(own) | np.isnan(other)).any(1)
+        of_source, of_target = points_of(name, source), points_of(name, target)
+        both = ~(np.isnan(of_source) | np.isnan(of_target)).any(1)
         flip = split == "trn" and len(row) > 3 and bool(int(float(row[3])))
-        pairs.append(Pair(images / source, images / target, own[both], other[both], None, flip))
+        pairs.append(Pair(images / source, images / target, of_source[both], of_target[both], None, flip))
     return pairs
 
 
@@ -154,9 +154,9 @@ def _pf_willow(folder: Path, _: Split) -> list[Pair]:
     pairs = []
     for row in _rows(folder, "test_pairs.csv"):
         numbers = np.array([float(value) for value in row[2 : 2 + 4 * WILLOW_POINTS]]).reshape(2, 2, WILLOW_POINTS)
-        own, other = numbers[0].T, numbers[1].T
+        of_source, of_target = numbers[0].T, numbers[1].T
         files = [_image(folder, name) for name in row[:2]]
-        pairs.append(Pair(files[0], files[1], own, other, other.max(0) - other.min(0)))
+        pairs.append(Pair(files[0], files[1], of_source, of_target, of_target.max(0) - of_target.min(0)))
     return pairs
 
 

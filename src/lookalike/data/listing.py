@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lookalike.data.download import RECORD, has_own_folders, is_fetched, obstacle, verify
+from lookalike.core.errors import LookalikeError
+from lookalike.core.files import read_json
+from lookalike.data.fetched import RECORD, has_own_folders, is_fetched, obstacle, verify
 from lookalike.data.manifest import check_files
+from lookalike.data.reader_input import downloads
 from lookalike.data.registry import DATA_SETS
-from lookalike.data.source import downloads
-from lookalike.errors import LookalikeError
-from lookalike.files import read_json
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Listed:
     """One line of the list.
 
     Attributes:
-        name: of the registry.
-        images: by split.
-        size: of the download.
-        licence: of the images.
-        how: how it is got.
-        state: what is here.
-        source: where it comes from.
+        name: Name in the registry.
+        images: Numbers of images by split.
+        size: Size of the download.
+        licence: Licence of the images.
+        how: Way to get it.
+        state: What of it is here.
+        origin: Place that it comes from.
     """
 
     name: str
@@ -33,16 +33,16 @@ class Listed:
     licence: str
     how: str
     state: str
-    source: str
+    origin: str
 
 
 def list_data(root: Path) -> list[Listed]:
     """Every data set of the registry.
 
     Args:
-        root: the folder that holds `data/`.
+        root: Folder that holds `data/`.
     """
-    found = []
+    lines = []
     for name, row in DATA_SETS.items():
         images = " + ".join(f"{count:,}" for count in row.images.values()) or "as you have"
         size = f"{row.download_bytes / 1e6:,.1f} MB" if row.download_bytes else "unknown" if row.files else "none"
@@ -52,8 +52,8 @@ def list_data(root: Path) -> list[Listed]:
             how = "yours" if name == "image_folder" else "ships"
         else:
             how = "by hand" if row.manual else "fetch"
-        found.append(Listed(name, images, size, row.licence, how, _state(name, root), row.source))
-    return found
+        lines.append(Listed(name, images, size, row.licence, how, _state(name, root), row.origin))
+    return lines
 
 
 def _state(name: str, root: Path) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lookalike.errors import LookalikeError
-from lookalike.files import sha256
+from lookalike.core.errors import LookalikeError
+from lookalike.core.files import sha256
 
 HASHED_BYTES = 256 << 20  # of a whole set; larger ones are checked by size only: hashing would take longer than using
 
@@ -22,18 +22,18 @@ def check_files(folder: Path, files: dict[str, dict[str, Any]], thorough: bool =
     Raises:
         LookalikeError: one is missing or differs.
     """
-    hashed = thorough or sum(known["bytes"] for known in files.values()) <= HASHED_BYTES
-    for name, known in files.items():
-        _check_file(folder / name, known, hashed or name == "index.parquet")
+    hashed = thorough or sum(record["bytes"] for record in files.values()) <= HASHED_BYTES
+    for name, record in files.items():
+        _check_file(folder / name, record, hashed or name == "index.parquet")
 
 
-def _check_file(path: Path, known: dict[str, Any], hashed: bool) -> None:
+def _check_file(path: Path, record: dict[str, Any], hashed: bool) -> None:
     if not path.exists():
         raise broken(path.parent, f"lacks {path.name}")
     size = path.stat().st_size
-    if size != known["bytes"]:
-        raise broken(path.parent, f"has {path.name} of {size} bytes, not {known['bytes']}")
-    if hashed and sha256(path) != known["sha256"]:
+    if size != record["bytes"]:
+        raise broken(path.parent, f"has {path.name} of {size} bytes, not {record['bytes']}")
+    if hashed and sha256(path) != record["sha256"]:
         raise broken(path.parent, f"has {path.name} with another content than manifest.json says")
 
 

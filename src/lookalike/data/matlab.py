@@ -7,7 +7,7 @@ from typing import Any
 
 from scipy.io import loadmat
 
-from lookalike.errors import LookalikeError
+from lookalike.core.errors import LookalikeError
 
 
 def read_mat(path: Path, *names: str) -> dict[str, Any]:

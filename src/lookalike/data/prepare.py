@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
 from PIL import Image
 
+from lookalike.core.errors import LookalikeError
+from lookalike.core.files import digest, read_json, sha256, write_json, writing
+from lookalike.core.locks import locked
 from lookalike.data.decode import decode
 from lookalike.data.raw import RawData
+from lookalike.data.reader_input import ReaderInput, downloads
 from lookalike.data.registry import DATA_SETS
-from lookalike.data.source import Source, downloads
-from lookalike.errors import LookalikeError
-from lookalike.files import digest, read_json, sha256, write_json, writing
 
 if TYPE_CHECKING:  # a new key of a study's settings must not prepare everything anew
     from lookalike.data.settings import DataSettings
@@ -53,22 +53,22 @@ def prepare_data(settings: DataSettings, folder: Path) -> str:
         What there is now, in a few words.
 
     Raises:
-        LookalikeError: the source does not hold what the registry says, or an image cannot be read.
+        LookalikeError: The source does not hold what the registry says, or an image cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):  # two studies may ask at once
+    with locked(folder.with_name(f".{folder.name}.lock")):  # two studies may ask at once
         return _prepare(settings, folder)
 
 
 def _prepare(settings: DataSettings, folder: Path) -> str:
     row = DATA_SETS[settings.source]
-    source = Source(
+    inputs = ReaderInput(
         settings.source, downloads() / settings.source, folder / ".unpacked", settings.model_dump(mode="json")
     )
-    raw: RawData = importlib.import_module(row.reader).read(source)
+    raw: RawData = importlib.import_module(row.reader).read(inputs)
     _check(raw, settings)
     write_prepared(raw, settings, folder)
-    source.discard()
+    inputs.discard()
     shutil.rmtree(folder / ".shards", ignore_errors=True)
     return f"{len(raw.labels):,} images, {len(raw.class_names)} classes"
 
@@ -103,7 +103,7 @@ def write_prepared(raw: RawData, settings: DataSettings, folder: Path) -> None:
             "name": settings.source,
             "version": row.version,
             "licence": row.licence,
-            "source": row.source,
+            "source": row.origin,
             "options": settings.prepare_options(),
             "classes": raw.class_names,
             "images": dict(Counter(raw.splits.tolist())),
@@ -244,7 +244,7 @@ def _index(raw: RawData, columns: Columns) -> pa.Table:
     """One row an image, in the order of the images."""
     count = len(raw.labels)
     names = pa.array(raw.class_names)
-    found: Columns = {
+    columns_of_index: Columns = {
         "id": np.arange(count),
         "split": pa.array(raw.splits.astype(str)).dictionary_encode(),
         "label": raw.labels,
@@ -256,10 +256,10 @@ def _index(raw: RawData, columns: Columns) -> pa.Table:
     scale = np.asarray(columns.get("scale", np.ones(count)), np.float32)[:, None]  # to the pixels that are kept
     if raw.boxes is not None:
         boxes = raw.boxes * scale
-        found["box"] = pa.FixedSizeListArray.from_arrays(pa.array(boxes.ravel()), 4)
+        columns_of_index["box"] = pa.FixedSizeListArray.from_arrays(pa.array(boxes.ravel()), 4)
     if raw.points is not None:
         points = raw.points * np.stack([scale, scale, np.ones_like(scale)], axis=2)
-        found["points"] = pa.FixedSizeListArray.from_arrays(pa.array(points.ravel()), 3 * points.shape[1])
+        columns_of_index["points"] = pa.FixedSizeListArray.from_arrays(pa.array(points.ravel()), 3 * points.shape[1])
     if raw.answers is not None:
-        found["answers"] = pa.array(raw.answers, pa.list_(pa.int16()))
-    return pa.table(found)
+        columns_of_index["answers"] = pa.array(raw.answers, pa.list_(pa.int16()))
+    return pa.table(columns_of_index)

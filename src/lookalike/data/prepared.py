@@ -2,79 +2,113 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from lookalike.backbones.registry import TAKE_LEVELS
+from lookalike.core.errors import LookalikeError
+from lookalike.core.files import digest, read_json
+from lookalike.core.seeds import derive_seed
 from lookalike.data.decode import decode
 from lookalike.data.manifest import broken, check_files
 from lookalike.data.resources import image_number, published_clean_ids
-from lookalike.data.settings import ArraySettings, DataSettings, entry_settings, settings_class
-from lookalike.data.subsets import memory_wrap_draw, take_turns
-from lookalike.errors import LookalikeError
-from lookalike.files import digest, read_json
-from lookalike.seeds import derive_seed
-
-if TYPE_CHECKING:
-    from lookalike.plan import RunSpec
+from lookalike.data.settings import ArraySettings, DataSettings, settings_class
+from lookalike.data.subsets import take_turns, uniform_draw
 
 COLUMNS = ("id", "label", "environment")
 SHOWN_SIDE = 128  # pixels of a photograph in a figure
 
 
-def open_data(run: RunSpec) -> PreparedData:
-    """The data set of a run, read as its study says; for networks that take levels its images stay 0 to 255."""
-    found = PreparedData(run.data_folder, entry_settings(run.plan.datasets[run.dataset]))
-    if run.owner.settings["backbone"]["name"] in TAKE_LEVELS:
-        found.mean, found.std = ([value] * found.image_shape[0] for value in (0.0, 1 / 255))
-    return found
-
-
-def open_queries(run: RunSpec, data: PreparedData, name: str) -> PreparedData:
-    """The data set that an evaluation set's images come from: the run's own, or that of another entry.
-
-    Images of another entry are normalised as those of the run. Where it has `queries_for`, their labels are the run's
-    classes, matched by WordNet id where both sets have them, else by name; where it has `outliers_for`, they are -1.
+def open_data(folder: Path, settings: DataSettings, as_levels: bool = False) -> PreparedData:
+    """A prepared data set, read as a study says.
 
     Args:
-        run: whose model is asked.
-        data: the run's own data set.
-        name: of the evaluation set.
+        folder: Folder of the prepared data set.
+        settings: The data set's entry of the study.
+        as_levels: Whether images stay 0 to 255, for networks that take levels.
 
     Raises:
-        LookalikeError: the other set has images of another size, or a class that the run's data set lacks.
+        LookalikeError: A file is missing or differs from the manifest.
     """
-    outliers = name in run.plan.outlier_sets(run.dataset, run.size)
-    if not outliers and name not in run.plan.query_sets(run.dataset):
-        return data
-    found = PreparedData(run.plan.data_folder(name), entry_settings(run.plan.datasets[name]))
-    found.mean, found.std = data.mean, data.std
-    if outliers:
-        found.index["label"] = np.full_like(found.index["label"], -1)
-        found.image_shape = data.image_shape
-        return found
-    if found.image_shape != data.image_shape:
-        sizes = [" x ".join(map(str, shape)) for shape in (found.image_shape, data.image_shape)]
+    data = PreparedData(folder, settings)
+    if as_levels:
+        data.mean, data.std = ([value] * data.image_shape[0] for value in (0.0, 1 / 255))
+    return data
+
+
+def open_ood(data: PreparedData, folder: Path, settings: DataSettings) -> PreparedData:
+    """Images of another entry that are out-of-distribution to models of a data set: no labels, its size and colours.
+
+    Args:
+        data: The data set of the models.
+        folder: Folder of the other prepared data set.
+        settings: The other entry of the study.
+    """
+    other = PreparedData(folder, settings)
+    other.mean, other.std = data.mean, data.std
+    other.index["label"] = np.full_like(other.index["label"], -1)
+    other.image_shape = data.image_shape
+    return other
+
+
+def open_evaluated(data: PreparedData, name: str, folder: Path, settings: DataSettings, dataset: str) -> PreparedData:
+    """Images of another entry that models of a data set classify, normalised as its own.
+
+    Their labels are the data set's classes, matched by WordNet id where both sets have them, else by name.
+
+    Args:
+        data: The data set of the models.
+        name: Name of the other entry.
+        folder: Folder of the other prepared data set.
+        settings: The other entry of the study.
+        dataset: Name of the models' entry.
+
+    Raises:
+        LookalikeError: The other set has images of another size, or a class that the models do not know.
+    """
+    other = PreparedData(folder, settings)
+    other.mean, other.std = data.mean, data.std
+    if other.image_shape != data.image_shape:
+        sizes = [" x ".join(map(str, shape)) for shape in (other.image_shape, data.image_shape)]
         raise LookalikeError(
-            f"images of {name} are {sizes[0]}, those of {run.dataset} {sizes[1]}; give both entries the same size."
+            f"images of {name} are {sizes[0]}, those of {dataset} {sizes[1]}; give both entries the same size."
         )
-    both = all("wnids" in one.manifest for one in (found, data))
-    known, own = (one.manifest["wnids"] if both else one.manifest["classes"] for one in (data, found))
-    unknown = [label for label in own if label not in known]
+    both = all("wnids" in prepared.manifest for prepared in (other, data))
+    classes, theirs = (
+        prepared.manifest["wnids"] if both else prepared.manifest["classes"] for prepared in (data, other)
+    )
+    unknown = [label for label in theirs if label not in classes]
     if unknown:
         raise LookalikeError(
-            f"class {unknown[0]} of {name} is none of {run.dataset}'s; take {name} out of datasets, or its queries_for."
+            f"class {unknown[0]} of {name} is none of {dataset}'s; take {name} out of datasets, or its evaluated_with."
         )
-    number = {label: index for index, label in enumerate(known)}
-    found.index["label"] = np.array([number[label] for label in own])[found.index["label"]]
-    found.class_names = data.class_names
-    return found
+    number = {label: index for index, label in enumerate(classes)}
+    other.index["label"] = np.array([number[label] for label in theirs])[other.index["label"]]
+    other.class_names = data.class_names
+    return other
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which images of a data set a run trains on.
+
+    Attributes:
+        dataset: Name of the entry, for messages.
+        size: Number of training images; None for all.
+        seed: Seed of the draw; runs of one number share it.
+        number: Number of the run, which the uniform draw takes as its seed.
+    """
+
+    dataset: str
+    size: int | None
+    seed: int
+    number: int
 
 
 class PreparedData:
@@ -145,10 +179,10 @@ class PreparedData:
 
     def column(self, name: str) -> np.ndarray:
         """A column of the index; lists of numbers as (N, K)."""
-        found = self._read([name]).column(0).combine_chunks()
-        if pa.types.is_fixed_size_list(found.type):
-            return found.flatten().to_numpy().reshape(len(found), -1)
-        values: np.ndarray = found.to_numpy(zero_copy_only=False)
+        chunk = self._read([name]).column(0).combine_chunks()
+        if pa.types.is_fixed_size_list(chunk.type):
+            return chunk.flatten().to_numpy().reshape(len(chunk), -1)
+        values: np.ndarray = chunk.to_numpy(zero_copy_only=False)
         return values
 
     @cached_property
@@ -175,72 +209,76 @@ class PreparedData:
         both = self.settings.train_on == "trainval"
         if split == "validation" and both:
             return np.empty(0, np.int64)  # it is trained on
-        wanted = ["train", "validation"] if split == "train" and both else [split]
+        parts = ["train", "validation"] if split == "train" and both else [split]
         if split == "test" and getattr(self.settings, "queries", "all") != "all":
             return self._clean_rows
-        return np.flatnonzero(self.is_split(*wanted))
+        return np.flatnonzero(self.is_split(*parts))
 
     def is_split(self, *names: str) -> np.ndarray:
         """(N,) whether each image belongs to one of these parts of the source."""
-        found: np.ndarray = np.isin(
+        belongs: np.ndarray = np.isin(
             self._split_of, [self._splits.index(name) for name in names if name in self._splits]
         )
-        return found
+        return belongs
 
     @cached_property
     def _clean_rows(self) -> np.ndarray:
         """Rows of the clean ImageNet test images: the published list, or what our own filters left."""
         if getattr(self.settings, "queries", "all") == "published_clean":
-            wanted = set(published_clean_ids())
+            clean_numbers = set(published_clean_ids())
         else:
-            wanted = set(read_json(self.folder / "filters" / "clean.json")["ids"])
+            clean_numbers = set(read_json(self.folder / "filters" / "clean.json")["ids"])
         files, test = self.column("source_file"), np.flatnonzero(self.is_split("test"))
-        found: np.ndarray = test[[image_number(str(files[row])) in wanted for row in test]]
-        return found
+        clean: np.ndarray = test[[image_number(str(files[row])) in clean_numbers for row in test]]
+        return clean
 
-    def training_rows(self, run: RunSpec) -> np.ndarray:
-        """(n,) index rows that a run trains on: its subset of what is not held out."""
-        rows, _ = self._drawn(run)
-        if run.size == "all":
+    def training_rows(self, draw: Draw) -> np.ndarray:
+        """(n,) index rows that a run trains on: its subset of what is not kept back for validation."""
+        rows, _ = self._drawn(draw)
+        if draw.size is None:
             return np.sort(rows)
-        if int(run.size) > len(rows):
-            raise LookalikeError(f"size {run.size} is larger than the {len(rows)} training images of {run.dataset}.")
-        return np.sort(rows[: int(run.size)])
+        if draw.size > len(rows):
+            raise LookalikeError(f"size {draw.size} is larger than the {len(rows)} training images of {draw.dataset}.")
+        return np.sort(rows[: draw.size])
 
-    def evaluation_rows(self, run: RunSpec, split: str) -> np.ndarray:
-        """(n,) index rows of an evaluation set; `validation` is what the run held out, or the source's own part.
+    def evaluation_rows(self, draw: Draw, split: str) -> np.ndarray:
+        """(n,) index rows of a split; `validation` is what the draw kept back, or the source's own part.
 
         Raises:
-            LookalikeError: the data set has no such images.
+            LookalikeError: The data set has no such images.
         """
-        if self.settings.held_out and split in ("train", "validation"):
-            return np.sort(self._drawn(run)[0 if split == "train" else 1])
+        if self.settings.validation_size and split in ("train", "validation"):
+            return np.sort(self._drawn(draw)[0 if split == "train" else 1])
         rows = self.rows(split)
         if not len(rows):
             raise LookalikeError(
-                f"data set {run.dataset} has no {split} images; take {split} out of evaluation_sets"
-                + ("." if split != "validation" else f", or write datasets: {{{run.dataset}: {{held_out: 500}}}}.")
+                f"data set {draw.dataset} has no {split} images; take {split} out of evaluation_sets"
+                + (
+                    "."
+                    if split != "validation"
+                    else f", or write datasets: {{{draw.dataset}: {{validation_size: 500}}}}."
+                )
             )
         return rows
 
-    def _drawn(self, run: RunSpec) -> tuple[np.ndarray, np.ndarray]:
-        """Training rows in the order of which a subset is the beginning, and rows held out."""
-        rows, held_out = self.rows("train"), self.settings.held_out
+    def _drawn(self, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
+        """Training rows in the order of which a subset is the beginning, and rows kept back."""
+        rows, kept_back = self.rows("train"), self.settings.validation_size
         if not len(rows):
             raise LookalikeError(
-                f"data set {run.dataset} has no training images; add them, or let it give queries to the models of "
-                f"another: datasets: {{{run.dataset}: {{queries_for: ...}}}}."
+                f"data set {draw.dataset} has no training images; add them, or let the models of another classify it: "
+                f"datasets: {{{draw.dataset}: {{evaluated_with: ...}}}}."
             )
-        if held_out >= len(rows):
+        if kept_back >= len(rows):
             raise LookalikeError(
-                f"held_out {held_out} leaves none of the {len(rows)} training images of {run.dataset}."
+                f"validation_size {kept_back} leaves none of the {len(rows)} training images of {draw.dataset}."
             )
-        if self.settings.draw == "memory_wrap":
-            order, validation = memory_wrap_draw(len(rows), held_out, run.seed)
+        if self.settings.draw == "uniform":
+            order, validation = uniform_draw(len(rows), kept_back, draw.number)
             return rows[order], rows[validation]
-        validation = take_turns(self.index["label"][rows], derive_seed(run.subset_seed, "held out"))[:held_out]
+        validation = take_turns(self.index["label"][rows], derive_seed(draw.seed, "held out"))[:kept_back]
         kept = np.delete(rows, validation)
-        return kept[take_turns(self.index["label"][kept], run.subset_seed)], rows[validation]
+        return kept[take_turns(self.index["label"][kept], draw.seed)], rows[validation]
 
     @cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

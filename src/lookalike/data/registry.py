@@ -52,7 +52,7 @@ class DataSet:
         licence: of the images.
         key_points: whether the index has named key points.
         accept: whether the terms restrict use, so that a person must accept them once.
-        source: where they come from.
+        origin: where they come from.
         image_shape: (channels, height, width) of an array; None for files.
         files: to fetch.
         manual: for files that a person must fetch: how.
@@ -64,7 +64,7 @@ class DataSet:
     classes: int
     images: dict[str, int]
     licence: str
-    source: str
+    origin: str
     accept: bool = False
     key_points: bool = False
     image_shape: tuple[int, int, int] | None = None
@@ -109,7 +109,7 @@ DATA_SETS = {
         images={"train": 1297, "test": 500},
         image_shape=(1, 8, 8),
         licence="CC BY 4.0",
-        source="scikit-learn's wheel: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998)",
+        origin="scikit-learn's wheel: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998)",
     ),
     "critters": DataSet(
         version="1",
@@ -119,7 +119,7 @@ DATA_SETS = {
         images={"train": 600, "test": 300},
         image_shape=(3, 64, 64),
         licence="Apache-2.0",
-        source="drawn by lookalike: creatures with known parts on textured scenes",
+        origin="drawn by lookalike: creatures with known parts on textured scenes",
         key_points=True,
     ),
     "image_folder": DataSet(
@@ -129,7 +129,7 @@ DATA_SETS = {
         classes=0,
         images={},
         licence="yours",
-        source="your own images: class folders or a CSV file",
+        origin="your own images: class folders or a CSV file",
     ),
     "mnist": DataSet(
         version="1",
@@ -139,7 +139,7 @@ DATA_SETS = {
         images={"train": 60000, "test": 10000},
         image_shape=(1, 28, 28),
         licence="CC BY-SA 3.0",
-        source="LeCun, Cortes and Burges, 1998",
+        origin="LeCun, Cortes and Burges, 1998",
         files=_idx(
             ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
             "",
@@ -175,7 +175,7 @@ DATA_SETS = {
         images={"train": 60000, "test": 10000},
         image_shape=(1, 28, 28),
         licence="MIT",
-        source="Xiao, Rasul and Vollgraf, arXiv 1708.07747; also Debian's package dataset-fashion-mnist",
+        origin="Xiao, Rasul and Vollgraf, arXiv 1708.07747; also Debian's package dataset-fashion-mnist",
         files=_idx(
             ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
             "/usr/share/datasets/fashion-mnist/",
@@ -212,7 +212,7 @@ DATA_SETS = {
         image_shape=(3, 32, 32),
         licence="non-commercial use only",
         accept=True,
-        source="Netzer et al., 2011, cropped digits, without the extra part",
+        origin="Netzer et al., 2011, cropped digits, without the extra part",
         files=tuple(
             SourceFile(name, (f"http://ufldl.stanford.edu/housenumbers/{name}",), size, f"sha256:{checksum}", TFDS)
             for name, size, checksum in (
@@ -233,7 +233,7 @@ DATA_SETS = {
         images={"train": 50000, "test": 10000},
         image_shape=(3, 32, 32),
         licence="none stated; cite the technical report",
-        source="Krizhevsky, 2009",
+        origin="Krizhevsky, 2009",
         files=(
             SourceFile(
                 "cifar-10-python.tar.gz",
@@ -252,7 +252,7 @@ DATA_SETS = {
         images={"train": 50000, "test": 10000},
         image_shape=(3, 32, 32),
         licence="none stated; cite the technical report",
-        source="Krizhevsky, 2009",
+        origin="Krizhevsky, 2009",
         files=(
             SourceFile(
                 "cifar-100-python.tar.gz",
@@ -272,7 +272,7 @@ DATA_SETS = {
         image_shape=(3, 32, 32),
         licence="MIT (compilation); ImageNet terms for its ImageNet part",
         accept=True,
-        source="Darlow et al., arXiv 1810.03505",
+        origin="Darlow et al., arXiv 1810.03505",
         files=(
             SourceFile(
                 "CINIC-10.tar.gz",
@@ -295,7 +295,7 @@ DATA_SETS = {
         images={"train": 5994, "test": 5794},
         licence="non-commercial research and education only; images belong to their owners",
         accept=True,
-        source="Wah et al., Caltech-UCSD Birds-200-2011, CNS-TR-2011-001",
+        origin="Wah et al., Caltech-UCSD Birds-200-2011, CNS-TR-2011-001",
         files=(
             SourceFile(
                 "CUB_200_2011.tgz",
@@ -314,7 +314,7 @@ DATA_SETS = {
         images={"train": 12000, "test": 8580},
         licence=IMAGENET_TERMS,
         accept=True,
-        source="Khosla et al., 2011",
+        origin="Khosla et al., 2011",
         files=(
             SourceFile(
                 "images.tar",
@@ -339,7 +339,7 @@ DATA_SETS = {
         classes=102,
         images={"train": 1020, "validation": 1020, "test": 6149},
         licence="none stated; images belong to their owners",
-        source="Nilsback and Zisserman, 2008",
+        origin="Nilsback and Zisserman, 2008",
         files=tuple(
             SourceFile(name, (f"{VGG}/flowers/102/{name}",), size, f"sha256:{checksum}", TFDS)
             for name, size, checksum in (
@@ -361,7 +361,7 @@ DATA_SETS = {
         images={"train": 3334, "validation": 3333, "test": 3333},
         licence="non-commercial research only",
         accept=True,
-        source="Maji et al., arXiv 1306.5151, labels by variant",
+        origin="Maji et al., arXiv 1306.5151, labels by variant",
         files=(
             SourceFile(
                 "fgvc-aircraft-2013b.tar.gz",
@@ -379,7 +379,7 @@ DATA_SETS = {
         classes=37,
         images={"train": 3680, "test": 3669},
         licence="CC BY-SA 4.0",
-        source="Parkhi et al., 2012; trainval is the training set",
+        origin="Parkhi et al., 2012; trainval is the training set",
         files=tuple(
             SourceFile(name, (f"{VGG}/pets/data/{name}",), size, f"sha256:{checksum}", TFDS)
             for name, size, checksum in (
@@ -400,7 +400,7 @@ DATA_SETS = {
         images={"train": 1281167, "test": 50000},
         licence=IMAGENET_TERMS,
         accept=True,
-        source="Russakovsky et al., 2015 (ILSVRC 2012); the validation part is the test set",
+        origin="Russakovsky et al., 2015 (ILSVRC 2012); the validation part is the test set",
         files=(
             SourceFile(
                 "ILSVRC2012_img_train.tar",
@@ -424,7 +424,7 @@ DATA_SETS = {
         classes=1000,
         images={"test": 50000},
         licence="Apache-2.0",
-        source="Beyer et al., arXiv 2006.07159; ships in workflow/resources, used by imagenet",
+        origin="Beyer et al., arXiv 2006.07159; ships in workflow/resources, used by imagenet",
     ),
     "imagenet_r": DataSet(
         version="1",
@@ -433,7 +433,7 @@ DATA_SETS = {
         classes=200,
         images={"test": 30000},
         licence="none stated for the images; code MIT",
-        source="Hendrycks et al., ICCV 2021",
+        origin="Hendrycks et al., ICCV 2021",
         files=(
             SourceFile(
                 "imagenet-r.tar",
@@ -451,7 +451,7 @@ DATA_SETS = {
         classes=1000,
         images={"test": 50889},
         licence="MIT (compilation); images belong to their owners",
-        source="Wang et al., NeurIPS 2019",
+        origin="Wang et al., NeurIPS 2019",
         files=(
             SourceFile(
                 "ImageNet-Sketch.zip",
@@ -471,7 +471,7 @@ DATA_SETS = {
         classes=200,
         images={"test": 7500},
         licence="none stated for the images; code MIT",
-        source="Hendrycks et al., CVPR 2021",
+        origin="Hendrycks et al., CVPR 2021",
         files=(
             SourceFile(
                 "imagenet-a.tar",
@@ -490,7 +490,7 @@ DATA_SETS = {
         images={"test": 50273},
         licence="CC BY 4.0 with two conditions: evaluation only, and a red border when shown",
         accept=True,
-        source="Barbu et al., NeurIPS 2019",
+        origin="Barbu et al., NeurIPS 2019",
         files=(SourceFile("objectnet-1.0.zip"),),
         manual="download objectnet-1.0.zip from https://objectnet.dev, unpack it with the password given there, and "
         "pack the folder objectnet-1.0 again without one: zip -r objectnet-1.0.zip objectnet-1.0",
@@ -503,7 +503,7 @@ DATA_SETS = {
         images={"test": 50000},
         licence=IMAGENET_TERMS,
         accept=True,
-        source="Chen et al., arXiv 2001.06325: universal adversarial samples of the ImageNet validation images",
+        origin="Chen et al., arXiv 2001.06325: universal adversarial samples of the ImageNet validation images",
         files=(SourceFile("DAmageNet.zip"),),
         manual="ask for DAmageNet on its authors' page (arXiv 2001.06325 gives it), arrange the images in folders "
         "named by WordNet id and pack them: zip -r DAmageNet.zip n01440764 n01443537 ...",
@@ -515,7 +515,7 @@ DATA_SETS = {
         classes=1000,
         images={},
         licence="as the images it is made from",
-        source="made when evaluated, from any set: evaluation_sets: [test-gaussian_noise-3] "
+        origin="made when evaluated, from any set: evaluation_sets: [test-gaussian_noise-3] "
         "(Hendrycks and Dietterich, ICLR 2019)",
     ),
     "adversarial_patch": DataSet(
@@ -525,7 +525,7 @@ DATA_SETS = {
         classes=0,
         images={},
         licence="as the images it is made from",
-        source="made when evaluated, from any set: evaluation_sets: [test-patch] (Brown et al., arXiv 1712.09665)",
+        origin="drawn when evaluated, on any set: evaluation_sets: [test-adversarial_patch] (Brown et al., 1712.09665)",
     ),
     "camelyon17": DataSet(
         version="1",
@@ -534,7 +534,7 @@ DATA_SETS = {
         classes=2,
         images={"train": 302436, "id_validation": 33560, "validation": 34904, "test": 85054},
         licence="CC0",
-        source="Bandi et al., 2018; WILDS v1.0 (Koh et al., 2021): environments are hospitals",
+        origin="Bandi et al., 2018; WILDS v1.0 (Koh et al., 2021): environments are hospitals",
         files=(
             SourceFile(
                 "camelyon17_v1.0.tar.gz",
@@ -551,7 +551,7 @@ DATA_SETS = {
         images={"train": 76863, "id_validation": 11483, "id_test": 11327, "validation": 19915, "test": 22108},
         licence="Functional Map of the World challenge public licence",
         accept=True,
-        source="Christie et al., 2018; WILDS v1.1 (Koh et al., 2021): environments are years",
+        origin="Christie et al., 2018; WILDS v1.1 (Koh et al., 2021): environments are years",
         files=(
             SourceFile(
                 "fmow_v1.1.tar.gz",

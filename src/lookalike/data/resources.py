@@ -8,7 +8,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from lookalike.errors import LookalikeError
+from lookalike.core.errors import LookalikeError
 
 FOLDER = Path(__file__).parents[3] / "workflow" / "resources" / "imagenet"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal, Union
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
 
+from lookalike.contracts.settings import ReadFrom, Settings, SmokeAtMost, WeightsFile, marked_keys, settings_read_by
+from lookalike.core.files import digest
 from lookalike.data.registry import DATA_SETS
-from lookalike.files import digest
-from lookalike.settings import Settings
 
 CACHED_BYTES = 256 * 341 * 3  # a decoded photograph of ratio 4:3, shorter side 256
 PUBLISHED_CLEAN = 44_424  # a test compares it with the list that ships
@@ -26,8 +27,10 @@ Channel = Annotated[float, Field(ge=0, le=1)]
 class Normalization(Settings):
     """Pixels in [0, 1] less `mean`, divided by `std`; one number a channel."""
 
-    mean: Annotated[tuple[Channel, ...], Field(min_length=1)]
-    std: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+    mean: Annotated[tuple[Channel, ...], Field(min_length=1)] = Field(description="Mean of each channel.")
+    std: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = Field(
+        description="Standard deviation of each channel."
+    )
 
     @model_validator(mode="after")
     def _same_channels(self) -> Normalization:
@@ -36,97 +39,107 @@ class Normalization(Settings):
         return self
 
 
+@dataclass(frozen=True)
+class OnDisk:
+    """Marks a key that changes what is on disk; the others act when images are read."""
+
+
 class DataSettings(Settings):
-    """What every data set of a study has.
+    """What every data set of a study has."""
 
-    Attributes:
-        PREPARED: keys that change what is on disk; the others act when images are read.
-        EVALUATED: keys that only choose queries: training does not read them.
-        PLACES: keys that say what is run, and change no result.
-    """
-
-    PREPARED: ClassVar[tuple[str, ...]] = ()
-    EVALUATED: ClassVar[tuple[str, ...]] = ("competing_classes",)
-    PLACES: ClassVar[tuple[str, ...]] = ("sizes", "evaluation_sets", "queries_for", "outliers_for")
-    source: str
+    source: str = Field(description="Name of a row of the data registry.")
     train_on: Literal["train", "trainval"] = Field(
         "train", description="`trainval` adds the source's own validation part to the training images."
     )
-    held_out: Annotated[int, Field(ge=0)] = Field(
-        0, description="Training images held out by seed; they are evaluation set `validation`."
+    validation_size: Annotated[int, Field(ge=0), SmokeAtMost(4)] = Field(
+        0, description="Training images that are kept back, drawn by seed; they are evaluation set `validation`."
     )
-    draw: Literal["balanced", "memory_wrap"] = Field(
+    draw: Literal["balanced", "uniform"] = Field(
         "balanced",
-        description="Training subsets: nested and class-balanced, or Memory Wrap's uniform draw (and held-out part).",
+        description="How training subsets and the validation part are drawn; both are nested. `uniform` is the draw of "
+        "Memory Wrap's authors.",
     )
-    sizes: Annotated[tuple[Literal["all"] | Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = Field(
-        None, description="Of the study's sizes, those of this data set; all when left out."
-    )
-    evaluation_sets: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        None, description="Of the study's evaluation sets, those of this data set; all when left out."
+    train_sizes: Annotated[
+        Annotated[tuple[Literal["all"] | Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None, ReadFrom(None)
+    ] = Field(None, description="The study's training sizes that this data set has; all when left out.")
+    evaluation_sets: Annotated[Annotated[tuple[str, ...], Field(min_length=1)] | None, ReadFrom(None)] = Field(
+        None, description="The study's evaluation sets that this data set has; all when left out."
     )
     normalization: Normalization | None = Field(
-        None, description="Mean and std of pixels in [0, 1]; left out, those of the training images, or ImageNet's."
+        None,
+        description="Mean and standard deviation of pixels in [0, 1]; left out, those of the training images, or "
+        "ImageNet's.",
     )
-    queries_for: str | None = Field(
+    evaluated_with: Annotated[str | None, ReadFrom(None)] = Field(
         None,
         description="Another entry, whose models classify this one's test images: an evaluation set of this entry's "
         "name. Nothing is trained on it.",
     )
-    outliers_for: str | None = Field(
+    ood_for: Annotated[str | None, ReadFrom(None)] = Field(
         None,
-        description="Another entry, whose models are asked how strange they find this one's test images, resized and "
-        "recoloured to its own. Nothing is trained on it.",
+        description="Another entry, to whose models this one's test images, resized and recoloured to its own, are "
+        "out-of-distribution. Nothing is trained on it.",
     )
-    competing_classes: Literal["present", "all"] = Field(
+    class_subset: Annotated[Literal["present", "all"], ReadFrom("evaluate")] = Field(
         "present",
-        description="With `queries_for`: the classes an image may be given, those that occur in the set or all.",
+        description="Classes that an image may be given, with `evaluated_with`: those that occur in the set, or all.",
     )
 
     @property
-    def asked_of(self) -> str | None:
+    def models_of(self) -> str | None:
         """The entry whose models see this one's test images; None where models are trained on it."""
-        return self.queries_for or self.outliers_for
+        return self.evaluated_with or self.ood_for
 
     @property
     def prepared(self) -> str:
         """Folder below results/data: the source's name, and a digest where what is on disk is not the default."""
-        chosen = self.prepare_options()
-        return f"{self.source}-{digest(chosen)[:8]}" if chosen else self.source
+        options = self.prepare_options()
+        return f"{self.source}-{digest(options)[:8]}" if options else self.source
+
+    @property
+    def needs_filters(self) -> bool:
+        """Whether the test images are those that our own filters leave."""
+        return False
+
+    @property
+    def path_of_images(self) -> str | None:
+        """The user's own images; None for a set of the registry's files."""
+        return None
 
     @model_validator(mode="after")
     def _one_role(self) -> DataSettings:
-        if self.queries_for is not None and self.outliers_for is not None:
-            raise ValueError("images are either queries_for or outliers_for another entry; take one of the two out")
+        if self.evaluated_with is not None and self.ood_for is not None:
+            raise ValueError("images are either evaluated_with or ood_for another entry; take one of the two out")
         return self
 
     def prepare_options(self) -> dict[str, Any]:
         """The settings that change what is on disk, where they are not the default."""
-        values = self.model_dump(mode="json")
-        defaults = {key: field.default for key, field in type(self).model_fields.items()}
-        return {key: values[key] for key in self.PREPARED if values[key] != defaults[key]}
+        values, fields = self.model_dump(mode="json"), type(self).model_fields
+        return {
+            path[0]: values[path[0]] for path, value, _ in marked_keys(self, OnDisk) if value != fields[path[0]].default
+        }
 
     def reading(self) -> dict[str, Any]:
         """The settings that training reads."""
-        left_out = (*self.EVALUATED, *self.PLACES)
-        return {key: value for key, value in self.model_dump(mode="json").items() if key not in left_out}
+        return settings_read_by(self, "train")
 
     def choosing(self) -> dict[str, Any]:
-        """The settings that only choose queries, and whether these are outliers."""
-        found = {key: value for key, value in self.model_dump(mode="json").items() if key in self.EVALUATED}
-        return {**found, "outliers": True} if self.outliers_for else found
+        """The settings that only choose queries, and whether these are out-of-distribution."""
+        trained = self.reading()
+        choices = {key: value for key, value in settings_read_by(self, "evaluate").items() if key not in trained}
+        return {**choices, "ood": True} if self.ood_for else choices
 
     def source_counts(self) -> dict[str, int]:
         """Images by split that the source must hold; empty where only the user's files tell."""
         return dict(DATA_SETS[self.source].images)
 
     def counts(self) -> dict[str, int]:
-        """Images by split as this study uses them, before anything is fetched; held-out images still in `train`."""
+        """Images by split as this study uses them, before anything is fetched; kept-back images still in `train`."""
         counts = self.source_counts()
         if self.train_on == "trainval" and counts:
             counts["train"] += counts.pop("validation", 0)
-        if self.held_out and counts:
-            counts["validation"] = self.held_out
+        if self.validation_size and counts:
+            counts["validation"] = self.validation_size
         return counts
 
 
@@ -148,12 +161,13 @@ class ArraySettings(DataSettings):
 class PhotographSettings(DataSettings):
     """A set of photographs of different sizes."""
 
-    PREPARED: ClassVar[tuple[str, ...]] = ("cache",)
     source: _named("files")  # type: ignore[valid-type]
     size: Annotated[int, Field(ge=8)] = Field(224, description="Side of the square images that models see, pixels.")
     resize: Annotated[int, Field(ge=8)] = Field(256, description="Shorter side before the centre is cut out, pixels.")
     fit: Literal["crop", "squash"] = Field("crop", description="`squash` resizes both sides to `size` instead.")
-    cache: bool = Field(False, description="Keep decoded images of shorter side 256 on disk instead of the files.")
+    cache: Annotated[bool, OnDisk()] = Field(
+        False, description="Keep decoded images of shorter side 256 on disk instead of the files."
+    )
 
     @model_validator(mode="after")
     def _crop_fits(self) -> PhotographSettings:
@@ -180,14 +194,18 @@ class CubSettings(PhotographSettings):
 class ImagenetSettings(PhotographSettings):
     """ImageNet."""
 
-    EVALUATED: ClassVar[tuple[str, ...]] = (*DataSettings.EVALUATED, "queries", "duplicate_weights")
     source: Literal["imagenet"]
-    queries: Literal["all", "published_clean", "clean"] = Field(
+    queries: Annotated[Literal["all", "published_clean", "clean"], ReadFrom("evaluate")] = Field(
         "all", description="Test images: all, the published clean list, or our own filters' result."
     )
-    duplicate_weights: str | None = Field(
-        None, description="ResNet-50 weights (.pth or .safetensors) by which `queries: clean` finds duplicates."
-    )
+    duplicate_weights: Annotated[
+        str | None, WeightsFile("lookalike.backbones.build:write_random_resnet50"), ReadFrom("evaluate")
+    ] = Field(None, description="ResNet-50 weights (.pth or .safetensors) by which `queries: clean` finds duplicates.")
+
+    @property
+    def needs_filters(self) -> bool:
+        """Whether the test images are those that our own filters leave."""
+        return self.queries == "clean"
 
     @model_validator(mode="after")
     def _duplicates_need_weights(self) -> ImagenetSettings:
@@ -204,31 +222,30 @@ class ImagenetSettings(PhotographSettings):
 class ImageFolderSettings(PhotographSettings):
     """The user's own images."""
 
-    PREPARED: ClassVar[tuple[str, ...]] = ("path", "cache")
     source: Literal["image_folder"]
-    path: str = Field(
+    path: Annotated[str, OnDisk()] = Field(
         description="A folder with train/<class>/ and test/<class>/, or a CSV file with columns file, label, split."
     )
 
-    def prepare_options(self) -> dict[str, Any]:
-        """The path always."""
-        return super().prepare_options() | {"path": self.path}
+    @property
+    def path_of_images(self) -> str | None:
+        """The user's own images."""
+        return self.path
 
 
 class CrittersSettings(DataSettings):
     """The procedural creatures."""
 
-    PREPARED: ClassVar[tuple[str, ...]] = ("size", "classes", "train", "test", "scene_rate", "seed")
     source: Literal["critters"]
-    size: Annotated[int, Field(ge=16, le=1024)] = Field(64, description="Side of the images, pixels.")
-    classes: Annotated[int, Field(ge=2, le=200)] = 10
-    train: Annotated[int, Field(ge=2)] = Field(600, description="Training images, all classes together.")
-    test: Annotated[int, Field(ge=2)] = Field(300, description="Test images, all classes together.")
-    scene_rate: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    size: Annotated[int, Field(ge=16, le=1024), OnDisk()] = Field(64, description="Side of the images, pixels.")
+    classes: Annotated[int, Field(ge=2, le=200), OnDisk()] = Field(10, description="Kinds of creatures.")
+    train: Annotated[int, Field(ge=2), OnDisk()] = Field(600, description="Training images, all classes together.")
+    test: Annotated[int, Field(ge=2), OnDisk()] = Field(300, description="Test images, all classes together.")
+    scene_rate: Annotated[Annotated[float, Field(ge=0, le=1)] | None, OnDisk()] = Field(
         None,
         description="Share of training images on their class's own scene; in the test set the two are independent.",
     )
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0), OnDisk()] = Field(0, description="Seed of the drawings.")
 
     @model_validator(mode="after")
     def _every_class(self) -> CrittersSettings:
@@ -248,20 +265,14 @@ AnyDataSettings: Any = Annotated[Union[KINDS], Field(discriminator="source")]  #
 
 def settings_class(source: str) -> type[DataSettings]:
     """The settings class of a registry row."""
-    own: dict[str, type[DataSettings]] = {
+    special: dict[str, type[DataSettings]] = {
         "cub200": CubSettings,
         "imagenet": ImagenetSettings,
         "image_folder": ImageFolderSettings,
         "critters": CrittersSettings,
     }
     kind: type[DataSettings] = ArraySettings if DATA_SETS[source].form == "array" else PhotographSettings
-    return own.get(source, kind)
-
-
-def entry_settings(values: dict[str, Any]) -> DataSettings:
-    """The settings of a plan's data set; `prepared`, which follows from the others, is left out."""
-    given = {key: value for key, value in values.items() if key != "prepared"}
-    return settings_class(given["source"]).model_validate(given)
+    return special.get(source, kind)
 
 
 def prepared_bytes(settings: DataSettings) -> int:

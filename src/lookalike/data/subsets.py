@@ -21,27 +21,28 @@ def take_turns(labels: np.ndarray, seed: int) -> np.ndarray:
     sizes = np.bincount(classes)
     turn = np.empty(len(labels), np.int64)
     turn[order] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    found: np.ndarray = shuffled[np.lexsort((np.arange(len(labels)), turn))]
-    return found
+    turns: np.ndarray = shuffled[np.lexsort((np.arange(len(labels)), turn))]
+    return turns
 
 
-def memory_wrap_draw(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Memory Wrap's draw: uniform, nested, not class-balanced (spec of the paper's code; golden `splits_a`).
+def uniform_draw(count: int, validation_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Uniform and nested, not class-balanced: the draw of Memory Wrap's authors (golden `splits_a`).
 
-    A permutation seeded by the run's number parts off the last `held_out` images; a second one, by a new
+    A permutation seeded by the run's number parts off the last `validation_size` images; a second one, by a new
     generator of the same seed, orders the rest.
 
     Args:
         count: number of training images N.
-        held_out: number of images that are never trained on.
+        validation_size: number of images that are never trained on.
         seed: the run's number.
 
     Returns:
-        (N - held_out,) the order from which a subset is the beginning, and (held_out,) the images held out.
+        (N - validation_size,) the order from which a subset is the beginning, and (validation_size,) the images held
+        out.
     """
     import torch  # figures read prepared data too, and need not wait for it
 
     first = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    rest, validation = first[: count - held_out], first[count - held_out :]
+    rest, validation = first[: count - validation_size], first[count - validation_size :]
     second = torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed))
     return rest[second].numpy(), validation.numpy()

@@ -18,24 +18,24 @@ def measure_accuracy(responses: Responses, random: np.random.Generator) -> list[
     By difficulty the published value is the plain mean over all non-empty cells (session, AI right or wrong): a session
     counts twice where it has both kinds. Its interval comes from drawing sessions.
     """
-    found = []
+    numbers = []
     for condition in responses.conditions():
         trials = responses.trials[responses.trials.condition == condition]
         for measure, values in by_session(trials).items():
-            found.append(mean_cell("accuracy", condition, str(measure), values.to_numpy()))
+            numbers.append(mean_cell("accuracy", condition, str(measure), values.to_numpy()))
         cells = trials.groupby(["session", "ai_correct", "difficulty"]).correct.mean().reset_index()
         for level in DIFFICULTIES:
-            found.append(_mean_of_cells(condition, level, cells[cells.difficulty == level], random))
+            numbers.append(_mean_of_cells(condition, level, cells[cells.difficulty == level], random))
         for (right, kind), part in trials.groupby(["ai_correct", "difficulty"]):
             column = f"{kind}_ai_{'right' if right else 'wrong'}"
-            found.append(_by_sessions(condition, column, part))
+            numbers.append(_by_sessions(condition, column, part))
         if "known" in trials:
-            for known, part in trials.groupby("known"):
-                found.append(_by_sessions(condition, "known" if known else "unknown", part))
+            for is_known, part in trials.groupby("known"):
+                numbers.append(_by_sessions(condition, "known" if is_known else "unknown", part))
         middle = trials.position.median()
         for first, part in trials.groupby(trials.position <= middle):
-            found.append(_by_sessions(condition, "first_half" if first else "second_half", part))
-    return found
+            numbers.append(_by_sessions(condition, "first_half" if first else "second_half", part))
+    return numbers
 
 
 def _by_sessions(condition: str, column: str, trials: pd.DataFrame) -> Cell:
@@ -53,7 +53,7 @@ def _mean_of_cells(condition: str, level: str, cells: pd.DataFrame, random: np.r
 
 def count_decisions(responses: Responses) -> list[Cell]:
     """Sessions, trials, acceptances, rejections and mean time of each condition, and of the whole study."""
-    found = []
+    numbers = []
     for condition in responses.conditions():
         trials = responses.trials[responses.trials.condition == condition]
         sessions = responses.sessions[responses.sessions.condition == condition]
@@ -63,15 +63,15 @@ def count_decisions(responses: Responses) -> list[Cell]:
             "accept": int(trials.accepted.sum()),
             "reject": int((~trials.accepted).sum()),
         }
-        found += [Cell("decisions", condition, name, count, "count") for name, count in counts.items()]
-        found.append(mean_cell("decisions", condition, "time", sessions.seconds.to_numpy(), 1, "s"))
+        numbers += [Cell("decisions", condition, name, count, "count") for name, count in counts.items()]
+        numbers.append(mean_cell("decisions", condition, "time", sessions.seconds.to_numpy(), 1, "s"))
     whole = {
         "sessions": len(responses.sessions),
         "excluded": len(responses.excluded),
         "persons": responses.sessions.person.nunique(),
         "trials": len(responses.trials),
     }
-    return found + [Cell("decisions", "all", name, count, "count") for name, count in whole.items()]
+    return numbers + [Cell("decisions", "all", name, count, "count") for name, count in whole.items()]
 
 
 def count_confusing(responses: Responses, families: pd.Series | None) -> list[Cell]:
@@ -84,16 +84,16 @@ def count_confusing(responses: Responses, families: pd.Series | None) -> list[Ce
     right = responses.trials.groupby("query").correct.mean()
     confusing = responses.trials["query"].isin(right[right < CONFUSING].index)
     hard = responses.trials[confusing]
-    found = [
+    numbers = [
         Cell("confusing", "all", "queries", hard["query"].nunique(), "count"),
         Cell("confusing", "all", "trials", len(hard), "count"),
     ]
     if families is None:
-        return found
+        return numbers
     every = responses.trials["query"].map(families)
     counts = every[confusing].value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable")
     for family, count in counts.items():
-        found.append(Cell("confusing", str(family), "trials", int(count), "count"))
+        numbers.append(Cell("confusing", str(family), "trials", int(count), "count"))
         share = 100 * count / int((every == family).sum())
-        found.append(Cell("confusing", str(family), "share_of_own", share, "%", n=int((every == family).sum())))
-    return found
+        numbers.append(Cell("confusing", str(family), "share_of_own", share, "%", n=int((every == family).sum())))
+    return numbers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from lookalike.evaluation.statistics import LEVEL, summarise_seeds
+from lookalike.metrics.statistics import LEVEL, summarise_seeds
 
 DRAWS = 2000
 UNKNOWN = float("nan")
@@ -48,8 +48,8 @@ def mean_cell(table: str, row: str, column: str, values: np.ndarray, scale: floa
         scale: of the unit.
         unit: of the cell.
     """
-    found = summarise_seeds(np.asarray(values, np.float64) * scale)
-    return Cell(table, row, column, found.mean, unit, found.std, found.low, found.high, found.n)
+    summary = summarise_seeds(np.asarray(values, np.float64) * scale)
+    return Cell(table, row, column, summary.mean, unit, summary.std, summary.low, summary.high, summary.n)
 
 
 def share_cell(table: str, row: str, column: str, hits: int, n: int) -> Cell:

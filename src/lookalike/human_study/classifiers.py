@@ -10,7 +10,7 @@ from scipy import stats
 
 from lookalike.human_study.cells import DRAWS, Cell, drawn_cell, share_cell
 from lookalike.human_study.contrasts import Z
-from lookalike.human_study.responses import CLASSIFIERS, Outputs
+from lookalike.human_study.responses import Outputs
 
 
 def measure_classifiers(outputs: dict[str, Outputs], random: np.random.Generator) -> list[Cell]:
@@ -20,27 +20,27 @@ def measure_classifiers(outputs: dict[str, Outputs], random: np.random.Generator
     where confidence is a percentage. Sums of absolute values lie too high, in draws even more: its interval is the
     basic one, twice the value less the quantiles of draws of images.
     """
-    found = []
-    for name, one in outputs.items():
-        row, n = CLASSIFIERS[name], len(one.correct)
-        found += [
-            share_cell("classifiers", row, "top1", int(one.correct.sum()), n),
-            Cell("classifiers", row, "right", int(one.correct.sum()), "count", n=n),
-            Cell("classifiers", row, "mean_confidence", float(one.percent.mean()), "%", n=n),
+    numbers = []
+    for row, output in outputs.items():
+        n = len(output.correct)
+        numbers += [
+            share_cell("classifiers", row, "top1", int(output.correct.sum()), n),
+            Cell("classifiers", row, "right", int(output.correct.sum()), "count", n=n),
+            Cell("classifiers", row, "mean_confidence", float(output.percent.mean()), "%", n=n),
         ]
-        groups, members = np.unique(one.groups, return_inverse=True)
+        groups, members = np.unique(output.groups, return_inverse=True)
         size = np.bincount(members)
-        right = np.bincount(members, one.correct)
-        confidence = np.bincount(members, one.percent) / size / 100
+        right = np.bincount(members, output.correct)
+        confidence = np.bincount(members, output.percent) / size / 100
         cells = np.stack([size - right, right], 1)
         drawn = random.multinomial(n, cells.ravel() / n, size=DRAWS).reshape(DRAWS, -1, 2)
         error, errors = (_calibration_error(counts, confidence) for counts in (cells[None], drawn))
         cell = drawn_cell("classifiers", row, "calibration_error", error[0], 2 * error[0] - errors, "%", n, 100)
-        found.append(replace(cell, low=max(cell.low, 0.0)))
+        numbers.append(replace(cell, low=max(cell.low, 0.0)))
         for group, hits, count, sure in zip(groups, right, size, confidence, strict=True):
-            found.append(share_cell("by_confidence", row, f"{group}", int(hits), int(count)))
-            found.append(Cell("by_confidence", row, f"{group}_confidence", 100 * sure, "%", n=int(count)))
-    return found
+            numbers.append(share_cell("by_confidence", row, f"{group}", int(hits), int(count)))
+            numbers.append(Cell("by_confidence", row, f"{group}_confidence", 100 * sure, "%", n=int(count)))
+    return numbers
 
 
 def _calibration_error(cells: np.ndarray, confidence: np.ndarray) -> np.ndarray:
@@ -59,15 +59,15 @@ def compare_classifiers(outputs: dict[str, Outputs]) -> list[Cell]:
     from statsmodels.stats.multitest import multipletests
 
     pairs = list(combinations(outputs, 2))
-    found, p_values = [], []
+    numbers, p_values = [], []
     for first, second in pairs:
         a, b = outputs[first], outputs[second]
-        row, n = f"{CLASSIFIERS[first]} vs {CLASSIFIERS[second]}", len(a.correct)
+        row, n = f"{first} vs {second}", len(a.correct)
         only_a, only_b = int((a.correct & ~b.correct).sum()), int((b.correct & ~a.correct).sum())
         p_values.append(stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0)
         difference = (only_a - only_b) / n
         half = Z * np.sqrt(max(only_a + only_b - n * difference**2, 0)) / n
-        found += [
+        numbers += [
             Cell("agreement", row, "only_first", only_a, "count", n=n),
             Cell("agreement", row, "only_second", only_b, "count", n=n),
             Cell("agreement", row, "both_right", int((a.correct & b.correct).sum()), "count", n=n),
@@ -85,9 +85,9 @@ def compare_classifiers(outputs: dict[str, Outputs]) -> list[Cell]:
             Cell("agreement", row, "p", p_values[-1], "p", n=n),
         ]
         if a.label is not None and b.label is not None:
-            found.append(Cell("agreement", row, "other_label", int((a.label != b.label).sum()), "count", n=n))
+            numbers.append(Cell("agreement", row, "other_label", int((a.label != b.label).sum()), "count", n=n))
     corrected = multipletests(p_values, method="holm")[1] if pairs else []
     for (first, second), holm in zip(pairs, corrected, strict=True):
-        row = f"{CLASSIFIERS[first]} vs {CLASSIFIERS[second]}"
-        found.append(Cell("agreement", row, "p_holm", float(holm), "p"))
-    return found
+        row = f"{first} vs {second}"
+        numbers.append(Cell("agreement", row, "p_holm", float(holm), "p"))
+    return numbers

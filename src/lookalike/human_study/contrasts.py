@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
-from lookalike.errors import LookalikeError
-from lookalike.evaluation.statistics import LEVEL
+from lookalike.core.errors import LookalikeError
 from lookalike.human_study.cells import DRAWS, Cell, drawn_cell, resampled
 from lookalike.human_study.responses import CONDITIONS, Responses, by_session
+from lookalike.metrics.statistics import LEVEL
 
 SUBSAMPLES = 100
 Z = float(stats.norm.ppf((1 + LEVEL) / 2))
@@ -49,7 +49,7 @@ def compare_conditions(responses: Responses, tested: str, random: np.random.Gene
     drawn = _subsampled(responses.trials, random) if tested == "balanced_accuracy" else None
     sizes = table.condition.value_counts()
     pairs = list(combinations([name for name in responses.conditions() if sizes[name] > 1], 2))
-    found, p_values = [], []
+    numbers, p_values = [], []
     for first, second in pairs:
         part = table[table.condition.isin([first, second])]
         a, b = (part[part.condition == name].score.to_numpy() for name in (first, second))
@@ -61,7 +61,7 @@ def compare_conditions(responses: Responses, tested: str, random: np.random.Gene
         if drawn is not None:
             halves = (drawn.loc[part.session[part.condition == name]].to_numpy() for name in (first, second))
             chance = stats.mannwhitneyu(*halves, alternative="two-sided", method="asymptotic", axis=0).pvalue
-        found += [
+        numbers += [
             drawn_cell("contrasts", row, "p", p_values[-1], chance, "p", n),
             Cell("contrasts", row, "cliffs_delta", delta, "delta", low=low, high=high, n=n),
             Cell(
@@ -76,16 +76,16 @@ def compare_conditions(responses: Responses, tested: str, random: np.random.Gene
             ),
         ]
         if several:
-            found += _by_person(part, first, second, row)
+            numbers += _by_person(part, first, second, row)
     corrected = multipletests(p_values, method="holm")[1] if pairs else []
     for (first, second), p, holm in zip(pairs, p_values, corrected, strict=True):
         row = f"{first} vs {second}"
-        found += [
+        numbers += [
             Cell("contrasts", row, "p_holm", float(holm), "p"),
             Cell("contrasts", row, "significant", float(p <= 1 - LEVEL), "listed"),
             Cell("contrasts", row, "clean", float(is_clean(first, second)), "listed"),
         ]
-    return found
+    return numbers
 
 
 def _subsampled(trials: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
@@ -156,7 +156,7 @@ def compare_clean(responses: Responses, random: np.random.Generator) -> list[Cel
     likelihood. The bootstrap draws persons and queries independently (Owen, 2007, The pigeonhole bootstrap, which is
     conservative), the same queries for both conditions, those where the AI is right and where it is wrong apart.
     """
-    found = []
+    numbers = []
     for plain, boxed in combinations(responses.conditions(), 2):
         if not is_clean(plain, boxed):
             continue
@@ -170,13 +170,13 @@ def compare_clean(responses: Responses, random: np.random.Generator) -> list[Cel
             drawn = _weighted(right, weights[:, kept], treated[kept]) - _weighted(
                 right, weights[:, kept], ~treated[kept]
             )
-            found.append(drawn_cell("clean_contrasts", row, "bootstrap", difference, drawn, "points", len(part), 100))
-            found += _mixed_model(part, boxed, row)
+            numbers.append(drawn_cell("clean_contrasts", row, "bootstrap", difference, drawn, "points", len(part), 100))
+            numbers += _mixed_model(part, boxed, row)
         ours, theirs = (_sensitivity(trials, weights, group) for group in (treated, ~treated))
         for name, (a, drawn_a), (b, drawn_b) in zip(("d_prime", "criterion"), ours, theirs, strict=True):
             row = f"{boxed} vs {plain}, all"
-            found.append(drawn_cell("clean_contrasts", row, name, a - b, drawn_a - drawn_b, "z", len(trials)))
-    return found
+            numbers.append(drawn_cell("clean_contrasts", row, name, a - b, drawn_a - drawn_b, "z", len(trials)))
+    return numbers
 
 
 def measure_sensitivity(responses: Responses, random: np.random.Generator) -> list[Cell]:
@@ -186,7 +186,7 @@ def measure_sensitivity(responses: Responses, random: np.random.Generator) -> li
     -(z(hits) + z(false alarms)) / 2 how reluctant they are to accept any. Rates are pooled over trials, half a trial
     added to either kind; intervals from drawing persons and queries.
     """
-    found = []
+    numbers = []
     for condition in responses.conditions():
         trials = responses.trials[responses.trials.condition == condition].reset_index(drop=True)
         weights, every = crossed_weights(trials, random), np.ones(len(trials), bool)
@@ -194,10 +194,12 @@ def measure_sensitivity(responses: Responses, random: np.random.Generator) -> li
             kept = (trials.ai_correct == right).to_numpy()
             accepted = trials.accepted.to_numpy(np.float64)[kept]
             drawn = _weighted(accepted, weights[:, kept], every[kept])
-            found.append(drawn_cell("sensitivity", condition, name, accepted.mean(), drawn, "%", int(kept.sum()), 100))
+            numbers.append(
+                drawn_cell("sensitivity", condition, name, accepted.mean(), drawn, "%", int(kept.sum()), 100)
+            )
         for name, (value, drawn) in zip(("d_prime", "criterion"), _sensitivity(trials, weights, every), strict=True):
-            found.append(drawn_cell("sensitivity", condition, name, value, drawn, "z", len(trials)))
-    return found
+            numbers.append(drawn_cell("sensitivity", condition, name, value, drawn, "z", len(trials)))
+    return numbers
 
 
 def crossed_weights(trials: pd.DataFrame, random: np.random.Generator) -> np.ndarray:
@@ -206,7 +208,7 @@ def crossed_weights(trials: pd.DataFrame, random: np.random.Generator) -> np.nda
     for unit, strata in (("person", "condition"), ("query", "ai_correct")):
         units = trials.groupby([strata, unit])
         strata_of = units.first().index.get_level_values(0)
-        drawn = [resampled(random, int((strata_of == one).sum())) for one in strata_of.unique()]
+        drawn = [resampled(random, int((strata_of == stratum).sum())) for stratum in strata_of.unique()]
         weights = weights * np.concatenate(drawn, axis=1)[:, units.ngroup().to_numpy()]
     return weights
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lookalike.errors import LookalikeError
-from lookalike.human_study.settings import ExclusionRule, HumanStudySettings
+from lookalike.core.errors import LookalikeError
+from lookalike.study.human_studies import ExclusionRule, HumanStudySettings
 
 # Condition -> the classifier whose answer it shows, in the order of the paper.
 CONDITIONS = {
-    "ResNet-50": "resnet50",
-    "kNN": "knn",
-    "EMD-NN": "emd_corr",
-    "EMD-Corr": "emd_corr",
-    "CHM-NN": "chm_corr",
-    "CHM-Corr": "chm_corr",
+    "ResNet-50": "ResNet-50",
+    "kNN": "kNN",
+    "EMD-NN": "EMD-Corr",
+    "EMD-Corr": "EMD-Corr",
+    "CHM-NN": "CHM-Corr",
+    "CHM-Corr": "CHM-Corr",
 }
-CLASSIFIERS = {"resnet50": "ResNet-50", "knn": "kNN", "emd_corr": "EMD-Corr", "chm_corr": "CHM-Corr"}
+CLASSIFIERS = tuple(dict.fromkeys(CONDITIONS.values()))
 VOTERS = 20
 MEDIUM, HIGH = 35, 75  # percent of confidence from which it is medium, high
 
@@ -30,12 +30,12 @@ class Responses:
     """The answers of a study.
 
     Attributes:
-        sessions: one row a kept session: session, condition, person, seconds, first_session (of its person), and what
-            the file has besides.
-        trials: one row an answer of a kept session: session, condition, person, position, query, ai_correct, accepted,
-            correct (bool), percent (shown confidence), difficulty, and known (bool), where participants were asked
-            whether they know the class.
-        excluded: dropped session -> reason.
+        sessions: Table with a row a kept session: session, condition, person, seconds, first_session (of its person),
+            and what the file has besides.
+        trials: Table with a row an answer of a kept session: session, condition, person, position, query, ai_correct,
+            accepted, correct (bool), percent (shown confidence), difficulty, and known (bool), where participants were
+            asked whether they know the class.
+        excluded: Reason by number of the dropped session.
     """
 
     sessions: pd.DataFrame
@@ -43,16 +43,16 @@ class Responses:
     excluded: dict[int, str]
 
     def conditions(self) -> list[str]:
-        """Those that occur, in the order of the paper."""
-        there = set(self.sessions.condition)
-        return [name for name in CONDITIONS if name in there]
+        """The conditions that occur, in the order of the paper."""
+        occurring = set(self.sessions.condition)
+        return [name for name in CONDITIONS if name in occurring]
 
 
 def read_responses(settings: HumanStudySettings) -> Responses:
     """Read sessions and trials, check them, and drop the sessions that the rules name.
 
     Raises:
-        LookalikeError: names the file, the line and what is wrong.
+        LookalikeError: The message names the file, the line and what is wrong.
     """
     assert settings.sessions is not None
     assert settings.trials is not None
@@ -109,11 +109,11 @@ def difficulty(ai_correct: np.ndarray, percent: np.ndarray) -> np.ndarray:
     """How hard it is to judge an answer: a right one is easy where the AI is sure, a wrong one where it is not.
 
     Args:
-        ai_correct: (N,) bool.
-        percent: (N,) shown confidence.
+        ai_correct: Whether the AI is right (N,).
+        percent: Shown confidence (N,), in percent.
 
     Returns:
-        (N,) of easy, medium, hard.
+        Words easy, medium or hard (N,).
     """
     band = (percent >= MEDIUM).astype(int) + (percent >= HIGH)
     return np.array(["hard", "medium", "easy"])[np.where(ai_correct, band, 2 - band)]
@@ -139,7 +139,7 @@ def _excluded(
     sessions: pd.DataFrame, trials: pd.DataFrame, rules: tuple[ExclusionRule, ...], source: str
 ) -> dict[int, str]:
     measured = by_session(trials)
-    found: dict[int, str] = {}
+    excluded: dict[int, str] = {}
     for rule in rules:
         if rule.measure == "validation_correct":
             if "validation_correct" not in sessions:
@@ -148,17 +148,17 @@ def _excluded(
         else:
             values = measured[rule.measure].round(9)  # 16.5 of 30 twice must not differ by a float's last bit
         for session, value in values[values <= rule.at_most].items():
-            found.setdefault(
+            excluded.setdefault(
                 int(str(session)), f"{rule.measure.replace('_', ' ')} {value:.3g} is at most {rule.at_most:g}"
             )
-    return found
+    return excluded
 
 
 def read_families(settings: HumanStudySettings) -> pd.Series:
     """Query -> family of its class: the WordNet parent where the file has it, else the last word of the class name.
 
     Raises:
-        LookalikeError: the file is missing or lacks a column.
+        LookalikeError: The file is missing or lacks a column.
     """
     assert settings.queries is not None
     table = _read(settings.queries, ["query"])
@@ -176,10 +176,10 @@ class Outputs:
     """What one classifier said of every image of a pool.
 
     Attributes:
-        correct: (N,) bool.
-        percent: (N,) confidence, whole percent.
-        groups: (N,) what confidences are grouped by: votes, or five points of percent.
-        label: (N,) predicted class, where the file has it.
+        correct: Whether each image got its class (N,).
+        percent: Confidence of each image (N,), whole percent.
+        groups: Number by which confidences are grouped (N,): votes, or five points of percent.
+        label: Predicted class (N,), where the file has it.
     """
 
     correct: np.ndarray
@@ -189,39 +189,53 @@ class Outputs:
 
 
 def read_outputs(path: str) -> dict[str, Outputs]:
-    """Classifier -> outputs on the images of a pool, in the order of the file.
+    """Classifier -> outputs on the images of a pool, in the order of the paper.
 
-    Confidence is `<classifier>_conf_pct`, whole percent, or `<classifier>_votes20`, votes of 20 neighbours.
+    Columns begin with the classifier's name in lower case, however its words are joined. Whether it is right stands in
+    `<classifier>_correct`; its confidence in `<classifier>_conf_pct`, whole percent, or `<classifier>_votes20`, votes
+    of 20 neighbours.
+
+    Args:
+        path: CSV file, one row an image.
 
     Raises:
-        LookalikeError: names the file, the line and what is wrong.
+        LookalikeError: The message names the file, the line and what is wrong.
     """
     table = _read(path, [])
-    found = {}
-    for name in CLASSIFIERS:
-        if f"{name}_correct" not in table:
-            continue
-        correct = table[f"{name}_correct"]
-        _check(path, correct.isin([0, 1]), f"{name}_correct is neither 0 nor 1")
-        votes, percent = f"{name}_votes{VOTERS}", f"{name}_conf_pct"
-        if votes in table:
-            _check(path, table[votes].isin(range(VOTERS + 1)), f"{votes} is no whole number from 0 to {VOTERS}")
-            points, groups = table[votes] * (100 // VOTERS), table[votes]
-        elif percent in table:
-            _check(path, table[percent].isin(range(101)), f"{percent} is no whole number from 0 to 100")
-            points, groups = table[percent], table[percent] // 5
-        else:
-            raise LookalikeError(f"{path} has no confidence of {name}; add column {percent} or {votes}.")
-        label = table.get(f"{name}_class")
-        found[name] = Outputs(
-            correct.to_numpy() == 1,
-            points.to_numpy(np.int64),
-            groups.to_numpy(np.int64),
-            None if label is None else label.to_numpy(),
-        )
-    if not found:
+    prefixes = {_plain(name): name for column in map(str, table) if (name := column.removesuffix("_correct")) != column}
+    outputs = {
+        name: _outputs_of(path, table, prefixes[_plain(name)]) for name in CLASSIFIERS if _plain(name) in prefixes
+    }
+    if not outputs:
         raise LookalikeError(f"{path} has outputs of no classifier; columns such as knn_correct and knn_votes20.")
-    return found
+    return outputs
+
+
+def _plain(name: str) -> str:
+    """A classifier's name without what joins its words: `EMD-Corr` is written in different ways."""
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _outputs_of(path: str, table: pd.DataFrame, prefix: str) -> Outputs:
+    """The outputs of the classifier whose columns have a prefix."""
+    correct = table[f"{prefix}_correct"]
+    _check(path, correct.isin([0, 1]), f"{prefix}_correct is neither 0 nor 1")
+    votes, percent = f"{prefix}_votes{VOTERS}", f"{prefix}_conf_pct"
+    if votes in table:
+        _check(path, table[votes].isin(range(VOTERS + 1)), f"{votes} is no whole number from 0 to {VOTERS}")
+        points, groups = table[votes] * (100 // VOTERS), table[votes]
+    elif percent in table:
+        _check(path, table[percent].isin(range(101)), f"{percent} is no whole number from 0 to 100")
+        points, groups = table[percent], table[percent] // 5
+    else:
+        raise LookalikeError(f"{path} has no confidence of {prefix}; add column {percent} or {votes}.")
+    label = table.get(f"{prefix}_class")
+    return Outputs(
+        correct.to_numpy() == 1,
+        points.to_numpy(np.int64),
+        groups.to_numpy(np.int64),
+        None if label is None else label.to_numpy(),
+    )
 
 
 def _read(path: str, needed: list[str]) -> pd.DataFrame:

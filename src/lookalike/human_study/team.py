@@ -47,22 +47,22 @@ def tune(outputs: dict[str, Outputs], tuning_images: int) -> dict[str, Split]:
         tuning_images: in the part that is tuned on.
     """
     shuffle = python_random.Random(SPLIT_SEED).shuffle
-    found = {}
-    for name, one in outputs.items():
-        rows = list(range(len(one.correct)))
+    splits = {}
+    for name, output in outputs.items():
+        rows = list(range(len(output.correct)))
         shuffle(rows)
         first, second = np.array(rows[:tuning_images]), np.array(rows[tuning_images:])
-        tuning = _histogram(one, first)
-        above = (one.percent[:, None] > GRID * np.arange(LEVELS)) == one.correct[:, None]  # (N, levels)
+        tuning = _histogram(output, first)
+        above = (output.percent[:, None] > GRID * np.arange(LEVELS)) == output.correct[:, None]  # (N, levels)
         strict = LEVELS - 1 - int(np.argmax(above[first].sum(0)[::-1]))
-        found[name] = Split(
+        splits[name] = Split(
             tuning,
-            _histogram(one, second),
+            _histogram(output, second),
             GRID * int(best_level(tuning)),
             GRID * strict,
             int(above[second, strict].sum()),
         )
-    return found
+    return splits
 
 
 def _histogram(outputs: Outputs, rows: np.ndarray) -> np.ndarray:
@@ -101,7 +101,7 @@ def form_teams(
     Intervals: images of the pool, persons and queries are drawn anew; with the threshold fixed, and tuned in each draw.
     """
     splits = tune(outputs, tuning_images)
-    found: list[Cell] = []
+    numbers: list[Cell] = []
     points: dict[str, dict[str, float]] = {}
     for condition in responses.conditions():
         split = splits.get(CONDITIONS[condition])
@@ -112,13 +112,13 @@ def form_teams(
         drawn_tuning, drawn_rest = (_drawn(part, random) for part in (split.tuning, split.rest))
         level = split.threshold // GRID
         fixed = np.full(DRAWS, level)
-        said = _team(split.tuning[None], split.rest[None], judged[None], np.array([level]))
+        published = _team(split.tuning[None], split.rest[None], judged[None], np.array([level]))
         drawn = _team(drawn_tuning, drawn_rest, drawn_judged, fixed)
         tuned = _team(drawn_tuning, drawn_rest, drawn_judged, best_level(drawn_tuning))
         below = trials[trials.percent < split.threshold]
         rest = int(split.rest.sum())
         hits = int(verified(split.rest)[level])
-        found += [
+        numbers += [
             Cell("team", condition, "threshold", split.threshold / 100, "confidence", n=tuning_images),
             share_cell("team", condition, "ai_alone", hits, rest),
             Cell("team", condition, "threshold_strict", split.threshold_strict / 100, "confidence", n=tuning_images),
@@ -126,17 +126,17 @@ def form_teams(
             Cell("team", condition, "human_trials", len(below), "count"),
             Cell("team", condition, "human_trials_ai_right", int(below.ai_correct.sum()), "count"),
         ]
-        for name, value in said.items():
+        for name, value in published.items():
             unit = "points" if name.startswith("gain") else "%"
             n = len(below) if name.startswith("human") else 0
-            found.append(drawn_cell("team", condition, name, value[0], drawn[name], unit, n, 100))
+            numbers.append(drawn_cell("team", condition, name, value[0], drawn[name], unit, n, 100))
             if name.startswith("gain"):
-                found.append(drawn_cell("team", condition, f"{name}_tuned", value[0], tuned[name], unit, n, 100))
+                numbers.append(drawn_cell("team", condition, f"{name}_tuned", value[0], tuned[name], unit, n, 100))
         alone = 100 * trials.correct.mean()
-        beats = said["team"][0] * 100 > max(100 * hits / rest, alone)
-        found.append(Cell("team", condition, "human_alone", alone, "%", n=len(trials)))
-        found.append(Cell("team", condition, "complementary", float(beats), "listed"))
-        points[condition] = {name: float(said[name][0]) for name in ("team", "gain", "ai_alone_drawn")}
+        beats = published["team"][0] * 100 > max(100 * hits / rest, alone)
+        numbers.append(Cell("team", condition, "human_alone", alone, "%", n=len(trials)))
+        numbers.append(Cell("team", condition, "complementary", float(beats), "listed"))
+        points[condition] = {name: float(published[name][0]) for name in ("team", "gain", "ai_alone_drawn")}
     if all(name in points for name in AVERAGED):
         for name, column, unit in (
             ("team", "team", "%"),
@@ -145,8 +145,8 @@ def form_teams(
         ):
             # Without an interval: the four are measured on the same images, and drawn apart.
             mean = float(np.mean([points[condition][name] for condition in AVERAGED]))
-            found.append(Cell("team", "average", column, 100 * mean, unit))
-    return [cell for cell in found if cell.column != "ai_alone_drawn"]
+            numbers.append(Cell("team", "average", column, 100 * mean, unit))
+    return [cell for cell in numbers if cell.column != "ai_alone_drawn"]
 
 
 def _drawn(histogram: np.ndarray, random: np.random.Generator) -> np.ndarray:

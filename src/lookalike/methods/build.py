@@ -2,56 +2,87 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lookalike.backbones.build import make_backbone
-from lookalike.errors import LookalikeError
-from lookalike.methods.registry import load_method
-from lookalike.settings import BackboneSettings
-from lookalike.tensors import read_tensors
-
-if TYPE_CHECKING:
-    from lookalike.data.prepared import PreparedData
-    from lookalike.methods.base import Classifier
-    from lookalike.plan import RunSpec
+from lookalike.contracts.classifier import Classifier
+from lookalike.contracts.settings import BackboneSettings, MethodSettings
+from lookalike.core.errors import LookalikeError
+from lookalike.core.tensors import read_tensors
+from lookalike.methods.registry import METHODS
 
 
-def build_classifier(run: RunSpec, data: PreparedData) -> Classifier:
-    """The run's classifier with random weights, drawn from the run's own seed; a frozen backbone has its source's."""
-    method = load_method(run.settings["method"])
-    settings = method.Settings.model_validate(run.settings)
-    backbone = BackboneSettings.model_validate(run.owner.settings["backbone"])
+@dataclass(frozen=True)
+class NetworkFiles:
+    """Where the weights of a classifier lie.
+
+    Attributes:
+        backbone: Settings of the network.
+        own: File of what the run trained; None where it trains nothing.
+        giver: File of the run that gives the frozen network; None for a network of its own.
+    """
+
+    backbone: BackboneSettings
+    own: Path | None
+    giver: Path | None
+
+
+def build_classifier(
+    settings: MethodSettings, files: NetworkFiles, image_shape: tuple[int, ...], n_classes: int, seed: int
+) -> Classifier:
+    """A classifier with random weights; a frozen backbone has its giver's.
+
+    Args:
+        settings: The model's entry of the study.
+        files: The network and its weights.
+        image_shape: (C, H, W) of the images.
+        n_classes: Number of classes.
+        seed: Seed of the random weights.
+
+    Raises:
+        LookalikeError: A weights file is missing, damaged or of another network.
+    """
     with torch.random.fork_rng():
-        torch.manual_seed(run.seed_for("weights"))
-        classifier: Classifier = method.Model(settings, make_backbone(backbone, data.image_shape), data.n_classes)
-    if run.source is not None and run.source.weights is not None:
-        network = read_tensors(run.source.weights)
-        own = {n.removeprefix("backbone."): v for n, v in network.items() if n.startswith("backbone.")}
-        _load(classifier.backbone, own, run.source)
+        torch.manual_seed(seed)
+        classifier = METHODS[settings.method].classifier_class()(
+            settings, make_backbone(files.backbone, image_shape), n_classes
+        )
+    if files.giver is not None:
+        network = read_tensors(files.giver)
+        backbone = {n.removeprefix("backbone."): v for n, v in network.items() if n.startswith("backbone.")}
+        _load(classifier.backbone, backbone, files.giver)
     return classifier
 
 
-def load_classifier(run: RunSpec, data: PreparedData) -> Classifier:
-    """The run's classifier in evaluation mode, weights loaded.
+def load_classifier(
+    settings: MethodSettings, files: NetworkFiles, image_shape: tuple[int, ...], n_classes: int, seed: int
+) -> Classifier:
+    """A classifier in evaluation mode, weights loaded.
+
+    Args:
+        settings: The model's entry of the study.
+        files: The network and its weights.
+        image_shape: (C, H, W) of the images.
+        n_classes: Number of classes.
+        seed: Seed of weights that no file has.
 
     Raises:
-        LookalikeError: the weights file is missing, truncated or of another network.
+        LookalikeError: A weights file is missing, damaged or of another network.
     """
-    classifier = build_classifier(run, data)
-    if run.trained:
-        assert run.weights is not None
-        _load(classifier, read_tensors(run.weights), run)
+    classifier = build_classifier(settings, files, image_shape, n_classes, seed)
+    if files.own is not None:
+        _load(classifier, read_tensors(files.own), files.own)
     return classifier.eval().requires_grad_(False)
 
 
-def _load(network: nn.Module, state: dict[str, Tensor], run: RunSpec) -> None:
+def _load(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise LookalikeError(
-            f"{run.weights} does not fit the model {run.model!r} ({str(error).splitlines()[-1].strip()}); "
-            "delete it and run again."
+            f"{path} does not fit the model ({str(error).splitlines()[-1].strip()}); delete it and run again."
         ) from None

@@ -12,13 +12,13 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lookalike.files import writing
-from lookalike.reporting.names import FIGURE_FORMATS
+from lookalike.contracts.drawing import GREY, PAGE, PALETTE, RIGHT, WRONG
+from lookalike.core.files import writing
+from lookalike.reporting.catalogue import FIGURE_FORMATS
 
-COLUMN, PAGE = 3.4, 6.9  # inches: one and two columns of a paper
-PALETTE = sns.color_palette("colorblind")
-RIGHT, WRONG = PALETTE[0], PALETTE[3]
-GREY = "0.55"
+__all__ = ["COLUMN", "GREY", "PAGE", "PALETTE", "RIGHT", "WRONG", "save_figure", "set_style"]
+
+COLUMN = 3.4  # inches: one column of a paper
 
 
 def set_style() -> None:

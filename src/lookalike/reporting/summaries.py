@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lookalike.evaluation.agreement import RANKINGS
-from lookalike.evaluation.statistics import Summary, summarise_seeds
-from lookalike.plan import Plan
+from lookalike.contracts.report import Column
+from lookalike.metrics.statistics import Summary, summarise_seeds
+from lookalike.reporting.catalogue import TableContent
+from lookalike.reporting.collect import metrics_of
+from lookalike.study.plan import Plan
 
 GROUP = ["dataset", "size", "model", "mode", "evaluation_set"]
-SHARES = (
-    "accuracy",
-    "explanation_accuracy",
-    "example_accuracy",
-    "counterfactual_accuracy",
-    "vote_accuracy",
-    "label_vote_accuracy",
-    "found",
-)
-NOT_NEGATIVE = (
-    "used_images",
-    *("im1", "iim1", "im2", "trust"),
-    *(f"{what}_{ranking}" for what in ("input", "prediction") for ranking in RANKINGS),
-)
-LIMITS = {
-    **dict.fromkeys(SHARES, (0.0, 1.0)),
-    **dict.fromkeys(NOT_NEGATIVE, (0.0, np.inf)),
-    "top5": (0.0, 1.0),
-    "real_accuracy": (0.0, 1.0),
-    "ece": (0.0, 1.0),
-    "ece_tempered": (0.0, 1.0),
-    "auroc": (0.0, 1.0),
-    "fpr95": (0.0, 1.0),
-    "adaptive_ece": (0.0, 1.0),
-    "nll": (0.0, np.inf),
-    "brier": (0.0, 2.0),
-}
+HEADINGS = {"dataset": "Data set", "size": "Size", "model": "Model", "mode": "Mode", "evaluation_set": "Evaluated on"}
 
 
 def read_metrics(plan: Plan, name: str = "metrics") -> pd.DataFrame:
     """A file of `collect_metrics`, rows in the order of the study; of metrics.csv those of classifiers."""
-    frame = pd.read_csv(plan.folder / "tables" / f"{name}.csv", dtype={"size": str})
+    frame = read_collected(plan, name)
     return frame[frame.accuracy.notna()].reset_index(drop=True) if name == "metrics" else frame
 
 
-def read_densities(plan: Plan) -> pd.DataFrame:
-    """metrics.csv, the rows of methods that model images and classify nothing included."""
-    return pd.read_csv(plan.folder / "tables" / "metrics.csv", dtype={"size": str})
+def read_collected(plan: Plan, name: str = "metrics") -> pd.DataFrame:
+    """A file of `collect_metrics`, the rows of methods that model images and classify nothing included."""
+    return pd.read_csv(plan.folder / "tables" / f"{name}.csv", dtype={"size": str})
+
+
+def columns_of(plan: Plan, table: str, frame: pd.DataFrame) -> list[Column]:
+    """The columns that metrics declare for a general table, those that a frame has."""
+    return [
+        Column(metric.name, metric.heading, metric.scale, metric.digits, metric.limits)
+        for metric in metrics_of(plan).values()
+        if table in metric.table.split() and metric.name in frame
+    ]
+
+
+def limits_of(plan: Plan, metric: str) -> tuple[float, float]:
+    """The least and largest value that a metric can take."""
+    return metrics_of(plan)[metric].limits
+
+
+def draw_metrics_table(plan: Plan, table: str, frame: pd.DataFrame, caption: str) -> TableContent:
+    """A general table of the metrics that declare it.
+
+    Args:
+        plan: The study.
+        table: Name of the table.
+        frame: Collected metrics.
+        caption: Sentences below the table.
+    """
+    columns = columns_of(plan, table, frame)
+    numbers = over_seeds(frame, [column.name for column in columns], GROUP)
+    return TableContent(numbers, add_cells(heading_columns(numbers), numbers, columns), caption)
 
 
 def of_several_sizes(frame: pd.DataFrame) -> pd.DataFrame:
@@ -80,32 +86,36 @@ def summary_columns(name: str, summary: Summary) -> dict[str, float]:
     }
 
 
-def possible(metric: str, low: float, high: float) -> tuple[float, float]:
-    """The part of an interval that the metric can take."""
-    least, most = LIMITS.get(metric, (-np.inf, np.inf))
-    return max(low, least), min(high, most)
+def within(limits: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+    """The part of an interval that a number can take."""
+    return max(low, limits[0]), min(high, limits[1])
 
 
-def interval(row: pd.Series, metric: str, scale: float, digits: int) -> str:
+def format_cell(row: pd.Series, column: Column) -> str:
     """`98.80 [98.37, 99.23]`: mean and 95 % interval over seeds; only the mean for one seed.
 
-    Intervals end where the metric does; the CSV has them as computed.
+    Intervals end where the number does; the CSV has them as computed.
     """
-    low, high = possible(metric, row[f"{metric}_low"], row[f"{metric}_high"])
-    if np.isnan(row[metric]):
+    value = row[column.name]
+    if column.plain:
+        return format(value, column.plain)
+    if np.isnan(value):
         return ""
-    mean, low, high = f"{row[metric] * scale:.{digits}f}", low * scale, high * scale
-    return mean if np.isnan(row[f"{metric}_low"]) else f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
+    text = f"{value * column.scale:.{column.digits}f}"
+    low, high = within(column.limits, row[f"{column.name}_low"], row[f"{column.name}_high"])
+    if math.isnan(row[f"{column.name}_low"]):
+        return text
+    return f"{text} [{low * column.scale:.{column.digits}f}, {high * column.scale:.{column.digits}f}]"
+
+
+def add_cells(shown: pd.DataFrame, numbers: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
+    """The formatted columns of a table added to its headings."""
+    for column in columns:
+        shown[column.heading] = [format_cell(row, column) for _, row in numbers.iterrows()]
+    return shown
 
 
 def heading_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """Heading columns; a column that never varies is left out."""
-    headings = {
-        "dataset": "Data set",
-        "size": "Size",
-        "model": "Model",
-        "mode": "Mode",
-        "evaluation_set": "Evaluated on",
-    }
     kept = [name for name in GROUP if name in ("model", "mode") or frame[name].nunique() > 1]
-    return frame[kept].rename(columns=headings)
+    return frame[kept].rename(columns=HEADINGS)

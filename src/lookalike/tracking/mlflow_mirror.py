@@ -6,13 +6,11 @@ whatever is missing, so that it can be called at any time and any number of time
 
 from __future__ import annotations
 
-import fcntl
 import logging
+import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -33,52 +31,44 @@ from mlflow.entities import (
     RunTag,
 )
 
-from lookalike.activity import is_alive, this_process
-from lookalike.files import digest, read_json
-from lookalike.plan import Plan, RunSpec
-from lookalike.provenance import environment
+from lookalike.core.files import digest, read_json
+from lookalike.core.locks import locked
+from lookalike.core.processes import is_alive, this_process
+from lookalike.core.provenance import environment
+from lookalike.study.plan import Plan, RunSpec
 from lookalike.tracking.record import run_uid
 from lookalike.tracking.spool import read_spool, tracking_uri
 
 log = logging.getLogger(__name__)
 BATCH = 1000  # metrics MLflow takes at once
-FINAL_METRICS = ("accuracy", "top5", "ece", "adaptive_ece", "nll", "brier")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time: MLflow creates its tables without a lock of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+KEYS = ("dataset", "size", "model", "mode", "evaluation_set", "seed")  # of metrics.csv; its other columns are metrics
 
 
 class Mirror:
     """A study in MLflow: client, experiment and parent run, created where they are missing.
 
     Args:
-        plan: the study.
+        plan: The study.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         folder = plan.root / "tracking"
-        with _locked(folder):
+        with locked(folder / ".lock"):  # MLflow creates its tables without a lock of its own
             uri = tracking_uri(plan)
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            found = self.client.get_experiment_by_name(plan.study)
-            artifacts = (folder / "artifacts" / plan.study).resolve().as_uri()
+            experiment = self.client.get_experiment_by_name(plan.name)
+            artifacts = (folder / "artifacts" / plan.name).resolve().as_uri()
             self.experiment: str = (
-                found.experiment_id
-                if found
-                else self.client.create_experiment(plan.study, artifacts if uri.startswith("sqlite") else None)
+                experiment.experiment_id
+                if experiment
+                else self.client.create_experiment(plan.name, artifacts if uri.startswith("sqlite") else None)
             )
             parents = self._search("tags.`lookalike.kind` = 'study'")
             self.parent: str = (
                 parents[0].info.run_id
                 if parents
-                else self._create(plan.title, {"lookalike.kind": "study", "lookalike.study": plan.study}).info.run_id
+                else self._create(plan.heading, {"lookalike.kind": "study", "lookalike.study": plan.name}).info.run_id
             )
 
     def _create(self, name: str, tags: dict[str, str], started: float | None = None) -> Run:
@@ -86,28 +76,28 @@ class Mirror:
         return self.client.create_run(self.experiment, milliseconds, {"mlflow.runName": name, **tags})
 
     def _search(self, condition: str = "") -> list[Run]:
-        found: list[Run] = []
+        runs: list[Run] = []
         token = None
         while True:
             page = self.client.search_runs([self.experiment], condition, max_results=1000, page_token=token)
-            found += page
+            runs += page
             token = page.token
             if not token:
-                return found
+                return runs
 
     def child(self, run: RunSpec, started: float, process: str) -> str:
         """MLflow's id of a run that started then; created, with its parameters, where it is missing.
 
         Args:
-            run: the run.
-            started: seconds since 1970.
-            process: who trains it, as `activity.this_process` names it.
+            run: The run.
+            started: Seconds since 1970 at the first start.
+            process: Name of the process that trains it, as `this_process` gives it.
         """
-        uid = run_uid(run, started)
-        found = self._search(f"tags.`lookalike.uid` = '{uid}'")
-        if found:
-            run_id = str(found[0].info.run_id)
-            if found[0].info.status != "FINISHED":  # resumed: alive again, in another process
+        uid = run_uid(self.plan, run, started)
+        runs = self._search(f"tags.`lookalike.uid` = '{uid}'")
+        if runs:
+            run_id = str(runs[0].info.run_id)
+            if runs[0].info.status != "FINISHED":  # resumed: alive again, in another process
                 self.client.set_tag(run_id, "lookalike.process", process)
                 self.client.update_run(run_id, status="RUNNING")
             return run_id
@@ -115,7 +105,7 @@ class Mirror:
         tags = {
             "mlflow.parentRunId": self.parent,
             "lookalike.kind": "run",
-            "lookalike.study": self.plan.study,
+            "lookalike.study": self.plan.name,
             "lookalike.run": run.id,
             "lookalike.uid": uid,
             "lookalike.process": process,
@@ -128,28 +118,33 @@ class Mirror:
             "lock.hash": str(origin["lock"]),
         }
         run_id = str(self._create(run.id, tags, started).info.run_id)
-        parameters = [Param(key, value[:6000]) for key, value in flatten(run.settings).items()]
+        parameters = [
+            Param(key, value[:6000])
+            for key, value in flatten(self.plan.settings_of(run).model_dump(mode="json")).items()
+        ]
         self.client.log_batch(run_id, params=parameters[:100])
         self._log_data(run, run_id)
         return run_id
 
     def _log_data(self, run: RunSpec, run_id: str) -> None:
-        path = run.data_folder / "manifest.json"
+        path = self.plan.data_folder(run.dataset) / "manifest.json"
         if not path.exists():  # a study from another machine
             return
         manifest = read_json(path)
-        known = digest(manifest["files"])
-        self.client.set_tag(run_id, "data.hash", known)
-        data = Dataset(run.dataset, known, "local", str(run.data_folder), profile=str(manifest["images"]))
+        files_hash = digest(manifest["files"])
+        self.client.set_tag(run_id, "data.hash", files_hash)
+        data = Dataset(
+            run.dataset, files_hash, "local", str(self.plan.data_folder(run.dataset)), profile=str(manifest["images"])
+        )
         self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
     def log_history(self, run_id: str, rows: Sequence[Mapping[Any, Any]], started: float) -> None:
         """Log the epochs that are not there yet; time stamps follow from the epoch, so that repeats are equal."""
-        there = {metric.step for metric in self.client.get_metric_history(run_id, "train/loss")}
+        logged = {metric.step for metric in self.client.get_metric_history(run_id, "train/loss")}
         metrics = [
             Metric(f"train/{key}", float(row[key]), int(started * 1000) + int(row["epoch"]), int(row["epoch"]))
             for row in rows
-            if int(row["epoch"]) not in there
+            if int(row["epoch"]) not in logged
             for key in ("loss", "accuracy", "lr")
         ]
         for start in range(0, len(metrics), BATCH):
@@ -167,14 +162,14 @@ class Mirror:
         counts["running"] = sum(self._sync_spool(run) for run in self.plan.runs())
         children = {run.data.tags["lookalike.uid"]: run for run in self._search("tags.`lookalike.kind` = 'run'")}
         for run in self.plan.runs():
-            path = run.folder / "run.json"
+            path = run.record
             if not path.exists():
                 continue
             record = read_json(path)
             current[run.id] = record["uid"]
             state = digest([record, metrics.get(run.id)])
-            known = children.get(record["uid"])
-            if known is not None and known.data.tags.get("lookalike.synced") == state:
+            child = children.get(record["uid"])
+            if child is not None and child.data.tags.get("lookalike.synced") == state:
                 counts["up_to_date"] += 1
                 continue
             self._sync_run(run, record, metrics.get(run.id, {}), state)
@@ -201,7 +196,7 @@ class Mirror:
 
     def _sync_run(self, run: RunSpec, record: dict[str, Any], final: dict[str, float], state: str) -> None:
         run_id = self.child(run, record["started"], this_process())
-        history = run.folder / "history.csv"
+        history = run.history
         if history.exists():
             self.log_history(run_id, pd.read_csv(history).to_dict("records"), record["started"])
         stamp = int((record["started"] + record["seconds"]) * 1000)
@@ -216,7 +211,7 @@ class Mirror:
         }
         for start in range(0, len(logged), BATCH):
             self.client.log_batch(run_id, metrics=logged[start : start + BATCH])
-        self.client.log_artifact(run_id, str(run.folder / "run.json"))
+        self.client.log_artifact(run_id, str(run.record))
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         self.client.set_terminated(run_id, "FINISHED", end_time=stamp)
 
@@ -232,12 +227,14 @@ def _final_metrics(plan: Plan) -> dict[str, dict[str, float]]:
     path = plan.folder / "tables" / "metrics.csv"
     if not path.exists():
         return {}
-    found: dict[str, dict[str, float]] = {}
+    finals: dict[str, dict[str, float]] = {}
     for row in pd.read_csv(path, dtype={"size": str}).to_dict("records"):
-        name = f"{row['dataset']}/{row['model']}/{row['size']}/seed{row['seed']}"
-        for metric in FINAL_METRICS:
-            found.setdefault(name, {})[f"{row['evaluation_set']}/{row['mode']}/{metric}"] = float(row[metric])
-    return found
+        key = {name: row.pop(name) for name in KEYS}
+        run = f"{key['dataset']}/{key['model']}/{key['size']}/seed{key['seed']}"
+        for metric, value in row.items():
+            if not math.isnan(value):
+                finals.setdefault(run, {})[f"{key['evaluation_set']}/{key['mode']}/{metric}"] = float(value)
+    return finals
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:

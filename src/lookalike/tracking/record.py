@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lookalike.files import digest, write_json
-from lookalike.provenance import environment
+from lookalike.core.files import digest, write_json
+from lookalike.core.provenance import environment
 
 if TYPE_CHECKING:
     from lookalike.data.prepared import PreparedData
-    from lookalike.plan import RunSpec
+    from lookalike.study.plan import Plan, RunSpec
 
 
 def write_record(
+    plan: Plan,
     run: RunSpec,
     data: PreparedData,
     images: int,
@@ -27,29 +28,31 @@ def write_record(
     """Write run.json: all that is needed to tell how a result came about.
 
     Args:
-        run: the run.
-        data: what it was trained on.
-        images: training images used.
-        device: where it ran.
-        started: seconds since 1970 at the first start.
-        seconds: working time of all attempts.
-        epochs: trained.
-        attempts: starts until it was finished.
-        key: of settings, data and code, as checkpoints have it.
-        micro_batch: images that passed the network at once; less than the batch where the device's memory asked for it.
+        plan: The study.
+        run: The run.
+        data: The prepared data set it was trained on.
+        images: Number of training images.
+        device: Device it ran on.
+        started: Seconds since 1970 at the first start.
+        seconds: Working time of all attempts.
+        epochs: Epochs of the training; 0 where nothing was trained.
+        attempts: Starts until it was finished.
+        micro_batch: Images that passed the network at once; less than the batch where the device's memory asked for it.
+        key: Digest of settings, data and code, as checkpoints have it.
     """
+    seeds = plan.seeds_of(run)
     write_json(
-        run.folder / "run.json",
+        run.record,
         {
             "run": run.id,
-            "study": run.plan.study,
-            "uid": run_uid(run, started),
-            "settings": run.settings,
+            "study": plan.name,
+            "uid": run_uid(plan, run, started),
+            "settings": plan.settings_of(run).model_dump(mode="json"),
             "seeds": {
-                "study": run.plan.seed,
+                "study": plan.seed,
                 "run": run.seed,
-                "subset": run.subset_seed,
-                "weights": run.seed_for("weights"),
+                "subset": seeds.draw,
+                "weights": seeds.of_run("weights"),
             },
             "data": {"name": data.name, "hash": data.hash, "training_images": images},
             "device": device,
@@ -59,12 +62,12 @@ def write_record(
             "attempts": attempts,
             "micro_batch": micro_batch,
             "key": key,
-            "threads": run.plan.threads,
+            "threads": plan.threads,
             **environment(),
         },
     )
 
 
-def run_uid(run: RunSpec, started: float) -> str:
+def run_uid(plan: Plan, run: RunSpec, started: float) -> str:
     """Identifies one training of a run; a resumed training keeps it, a repeated one gets another."""
-    return digest([run.plan.study, run.id, started])
+    return digest([plan.name, run.id, started])

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookalike.files import read_json, write_json
+from lookalike.core.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from lookalike.plan import Plan, RunSpec
+    from lookalike.study.plan import Plan, RunSpec
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Spooled:
     """What a running training has to tell.
 
     Attributes:
-        started: seconds since 1970 at the first start.
-        process: who trains, as `activity.this_process` names it.
-        history: one row per finished epoch.
+        started: Seconds since 1970 at the first start.
+        process: Name of the process that trains, as `this_process` gives it.
+        history: One row of each finished epoch.
     """
 
     started: float

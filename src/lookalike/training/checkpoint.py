@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lookalike.files import writing
+from lookalike.core.files import writing
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,11 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        found = state.pop("key")
+        stored = state.pop("key")
     except Exception as error:  # a damaged zip raises many kinds
         _set_aside(path, "damaged", f"is damaged ({type(error).__name__})")
         return None
-    if found == key:
+    if stored == key:
         return state
     _set_aside(path, "other", "belongs to other settings, data or code")
     return None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
-from lookalike.settings import TrainingSettings
+from lookalike.contracts.settings import TrainingSettings
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
     """The rate of a step: linear warm-up, then constant, multistep (per epoch) or cosine (per step).
 
     Args:
-        settings: of the training.
-        step: counted from 0 over the whole training.
-        steps_per_epoch: steps in an epoch.
+        settings: Settings of the training.
+        step: Number of the step over the whole training, from 0.
+        steps_per_epoch: Steps in an epoch.
     """
     warmup = settings.warmup_epochs * steps_per_epoch
     if step < warmup:

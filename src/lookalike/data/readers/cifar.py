@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, inside
-from lookalike.errors import LookalikeError
+from lookalike.data.reader_input import ReaderInput, inside
 
 # What a pickled byte array of numpy names; everything else is refused.
 ALLOWED = {
@@ -39,14 +39,14 @@ PARTS = {
 }
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read all batches in order.
 
     Raises:
         LookalikeError: the archive or a batch is missing, damaged or holds more than plain data.
     """
-    archive, name, parts, meta, (labels_key, names_key) = PARTS[source.name]
-    root = source.unpacked(archive)
+    archive, name, parts, meta, (labels_key, names_key) = PARTS[inputs.name]
+    root = inputs.unpacked(archive)
     folder = root / name
     images, labels, splits, sources = [], [], [], []
     for split, files in parts.items():

@@ -11,22 +11,22 @@ from os import cpu_count
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.decode import decode
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, class_folders, images_of_parts
-from lookalike.errors import LookalikeError
+from lookalike.data.reader_input import ReaderInput, class_folders, images_of_parts
 
 PARTS = {"train": "train", "validation": "valid", "test": "test"}
 SIDE = 32
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read the three parts.
 
     Raises:
         LookalikeError: a class folder is missing, or an image cannot be read or is no 32 x 32 image.
     """
-    root = source.unpacked("CINIC-10.tar.gz")
+    root = inputs.unpacked("CINIC-10.tar.gz")
     names = class_folders(root / "train")
     files, labels, splits = images_of_parts(root, PARTS, names)
     images = np.empty((len(files), 3, SIDE, SIDE), np.uint8)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from lookalike.core.seeds import derive_seed
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source
-from lookalike.seeds import derive_seed
+from lookalike.data.reader_input import ReaderInput
 
 # Shapes of each part; the name of a class is made of one syllable a part.
 PARTS = {"body": 3, "head": 3, "ears": 4, "wings": 3, "tail": 4, "feet": 3, "pattern": 3}
@@ -36,20 +36,20 @@ Grid = np.ndarray
 Shape = Callable[[Grid, Grid], Grid]  # signed distance, negative inside, in units of the creature
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Draw the set that the settings describe."""
-    wanted = source.settings
-    codes = class_codes(wanted["classes"])
-    splits = np.array(["train"] * wanted["train"] + ["test"] * wanted["test"])
-    numbers = np.concatenate([np.arange(wanted["train"]), np.arange(wanted["test"])])
-    labels = numbers % wanted["classes"]
-    images = np.empty((len(labels), 3, wanted["size"], wanted["size"]), np.uint8)
+    settings = inputs.settings
+    codes = class_codes(settings["classes"])
+    splits = np.array(["train"] * settings["train"] + ["test"] * settings["test"])
+    numbers = np.concatenate([np.arange(settings["train"]), np.arange(settings["test"])])
+    labels = numbers % settings["classes"]
+    images = np.empty((len(labels), 3, settings["size"], settings["size"]), np.uint8)
     scenes = np.empty(len(labels), np.int64)
     points = np.empty((len(labels), len(POINTS), 3), np.float32)
     for row, (split, number, label) in enumerate(zip(splits, numbers, labels, strict=True)):
-        random = np.random.RandomState(derive_seed("critters", wanted["seed"], str(split), int(number)) % 2**32)
-        scenes[row] = draw_scene(random, int(label), wanted["scene_rate"] if split == "train" else None)
-        images[row], points[row] = draw_critter(random, codes[label], int(scenes[row]), wanted["size"])
+        random = np.random.RandomState(derive_seed("critters", settings["seed"], str(split), int(number)) % 2**32)
+        scenes[row] = draw_scene(random, int(label), settings["scene_rate"] if split == "train" else None)
+        images[row], points[row] = draw_critter(random, codes[label], int(scenes[row]), settings["size"])
     return RawData(
         images=images,
         labels=labels.astype(np.int64),
@@ -115,7 +115,7 @@ def draw_critter(
     trim = colour((hue + 0.25 + 0.5 * second) % 1, random.uniform(0.4, 0.9), random.uniform(0.45, 0.95))
     dark = 0.45 * body
     stripes = 0.35 * body + 0.65 * trim
-    found: dict[str, tuple[float, float]] = {}
+    anchors: dict[str, tuple[float, float]] = {}
 
     def paint(shape: Grid, ink: np.ndarray) -> Grid:
         """Lay a shape with soft edges over the picture."""
@@ -123,16 +123,16 @@ def draw_critter(
         picture[:] = picture * (1 - cover) + ink[:, None, None] * cover
         return cover
 
-    _paint_tail(parts["tail"], u, v, trim, paint, found)
-    _paint_feet(parts["feet"], u, v, dark, paint, found)
+    _paint_tail(parts["tail"], u, v, trim, paint, anchors)
+    _paint_feet(parts["feet"], u, v, dark, paint, anchors)
     torso = _body(parts["body"], u, v)
     paint(torso, body)
-    found["body"] = (0.0, 0.0)
+    anchors["body"] = (0.0, 0.0)
     _paint_pattern(parts["pattern"], u, v, torso, stripes, paint)
-    _paint_wings(parts["wings"], u, v, trim, paint, found)
-    _paint_head(parts["head"], parts["ears"], u, v, body, trim, paint, found)
+    _paint_wings(parts["wings"], u, v, trim, paint, anchors)
+    _paint_head(parts["head"], parts["ears"], u, v, body, trim, paint, anchors)
     points = np.zeros((len(POINTS), 3), np.float32)
-    for name, (at, down) in found.items():
+    for name, (at, down) in anchors.items():
         px, py = place.to_image(at, down)
         points[POINTS.index(name)] = (px + 1) / 2 * size, (py + 1) / 2 * size, 1
     hidden = _paint_occluder(random, scene, x, y, 2 / size, picture)
@@ -213,7 +213,7 @@ def _body(shape: int, u: Grid, v: Grid) -> Grid:
 
 
 def _paint_head(
-    head: int, ears: int, u: Grid, v: Grid, body: np.ndarray, trim: np.ndarray, paint: Any, found: Any
+    head: int, ears: int, u: Grid, v: Grid, body: np.ndarray, trim: np.ndarray, paint: Any, anchors: Any
 ) -> None:
     at = (0.5, -0.34)
     for side, name in ((-0.13, "left ear"), (0.13, "right ear")):
@@ -226,7 +226,7 @@ def _paint_head(
         elif ears == 3:
             paint(ellipse(u, v, (root[0], root[1] - 0.14), (0.065, 0.26), side), trim)
         if ears:
-            found[name] = (root[0] + (side * 0.5 if ears == 2 else 0), root[1] - (0, 0.06, 0, 0.14)[ears])
+            anchors[name] = (root[0] + (side * 0.5 if ears == 2 else 0), root[1] - (0, 0.06, 0, 0.14)[ears])
     if head == 0:
         paint(ellipse(u, v, at, (0.24, 0.24)), body)
     elif head == 1:
@@ -238,36 +238,36 @@ def _paint_head(
     eye = (at[0] + 0.08, at[1] - 0.06)
     paint(ellipse(u, v, eye, (0.075, 0.075)), np.ones(3))
     paint(ellipse(u, v, (eye[0] + 0.02, eye[1]), (0.04, 0.04)), np.zeros(3))
-    found["head"], found["eye"] = at, eye
+    anchors["head"], anchors["eye"] = at, eye
 
 
-def _paint_wings(wings: int, u: Grid, v: Grid, trim: np.ndarray, paint: Any, found: Any) -> None:
+def _paint_wings(wings: int, u: Grid, v: Grid, trim: np.ndarray, paint: Any, anchors: Any) -> None:
     if wings == 1:
         for number, turn in enumerate((0.5, 0.85, 1.2)):
             ink = trim * (1, 0.85, 0.7)[number]
             paint(ellipse(u, v, (-0.12 - 0.1 * number, -0.22 - 0.04 * number), (0.34, 0.085), turn), ink)
-        found["wing"] = (-0.2, -0.28)
+        anchors["wing"] = (-0.2, -0.28)
     elif wings == 2:
         for at, radii in (((-0.22, -0.5), (0.2, 0.3)), ((0.08, -0.46), (0.16, 0.26))):
             paint(ellipse(u, v, at, radii, -0.3), 0.5 * trim + 0.5)
             paint(ellipse(u, v, at, (radii[0] * 0.5, radii[1] * 0.5), -0.3), trim)
-        found["wing"] = (-0.16, -0.44)
+        anchors["wing"] = (-0.16, -0.44)
 
 
-def _paint_tail(tail: int, u: Grid, v: Grid, trim: np.ndarray, paint: Any, found: Any) -> None:
+def _paint_tail(tail: int, u: Grid, v: Grid, trim: np.ndarray, paint: Any, anchors: Any) -> None:
     if tail == 1:
         paint(stroke(u, v, (-0.35, 0.05), (-0.72, -0.1), 0.045), trim)
         paint(stroke(u, v, (-0.72, -0.1), (-0.78, -0.42), 0.045), trim)
-        found["tail"] = (-0.73, -0.14)
+        anchors["tail"] = (-0.73, -0.14)
     elif tail == 2:
         paint(ellipse(u, v, (-0.64, -0.14), (0.3, 0.15), 0.7), trim)
-        found["tail"] = (-0.64, -0.14)
+        anchors["tail"] = (-0.64, -0.14)
     elif tail == 3:
         paint(polygon(u, v, [(-0.3, 0.04), (-0.86, 0.22), (-0.86, -0.4)]), trim)
-        found["tail"] = (-0.7, -0.07)
+        anchors["tail"] = (-0.7, -0.07)
 
 
-def _paint_feet(feet: int, u: Grid, v: Grid, dark: np.ndarray, paint: Any, found: Any) -> None:
+def _paint_feet(feet: int, u: Grid, v: Grid, dark: np.ndarray, paint: Any, anchors: Any) -> None:
     if feet == 0:
         for at in (-0.2, 0.2):
             paint(stroke(u, v, (at, 0.2), (at, 0.46), 0.085), dark)
@@ -278,7 +278,7 @@ def _paint_feet(feet: int, u: Grid, v: Grid, dark: np.ndarray, paint: Any, found
         for at in (-0.2, 0.22):
             paint(stroke(u, v, (at, 0.2), (at, 0.44), 0.04), dark)
             paint(polygon(u, v, [(at - 0.08, 0.54), (at, 0.38), (at + 0.24, 0.54)]), dark)
-    found["hind foot"], found["fore foot"] = (
+    anchors["hind foot"], anchors["fore foot"] = (
         ((-0.2, 0.42), (-0.36, 0.48), (-0.2, 0.48))[feet],
         (
             (0.2, 0.42),

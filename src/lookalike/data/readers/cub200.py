@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, inside
-from lookalike.errors import LookalikeError
+from lookalike.data.reader_input import ReaderInput, inside
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read the official split; `is_training_image` is 1 for the 5,994 training images (the archive's README).
 
     Raises:
         LookalikeError: a list or an image is missing, or the lists do not fit together.
     """
-    root = source.unpacked("CUB_200_2011.tgz")
+    root = inputs.unpacked("CUB_200_2011.tgz")
     folder = root / "CUB_200_2011"
     names = dict(_table(folder / "images.txt", 2))
     number = {image: row for row, image in enumerate(names)}

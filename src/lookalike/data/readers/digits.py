@@ -11,11 +11,11 @@ from importlib import resources
 import numpy as np
 from sklearn.datasets import load_digits
 
+from lookalike.core.errors import LookalikeError
+from lookalike.core.files import sha256
+from lookalike.core.seeds import derive_seed
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source
-from lookalike.errors import LookalikeError
-from lookalike.files import sha256
-from lookalike.seeds import derive_seed
+from lookalike.data.reader_input import ReaderInput
 
 FILE = "digits.csv.gz"
 SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
@@ -23,17 +23,17 @@ GREY_LEVELS = 16
 TEST_PER_CLASS = 50
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read the images from scikit-learn's wheel.
 
     Raises:
         LookalikeError: the wheel's file is another one than ours.
     """
     with resources.as_file(resources.files("sklearn.datasets.data") / FILE) as path:
-        found = sha256(path)
-    if found != SHA256:
+        actual = sha256(path)
+    if actual != SHA256:
         raise LookalikeError(
-            f"{FILE} of the installed scikit-learn has sha256 {found}, not {SHA256}; "
+            f"{FILE} of the installed scikit-learn has sha256 {actual}, not {SHA256}; "
             "install the scikit-learn version of requirements.lock."
         )
     bunch = load_digits()

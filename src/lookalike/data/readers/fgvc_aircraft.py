@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, inside
-from lookalike.errors import LookalikeError
+from lookalike.data.reader_input import ReaderInput, inside
 
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read the three parts with the variant as class.
 
     Raises:
         LookalikeError: a list or an image is missing, or a list names an unknown variant.
     """
-    root = source.unpacked("fgvc-aircraft-2013b.tar.gz")
+    root = inputs.unpacked("fgvc-aircraft-2013b.tar.gz")
     folder = root / "fgvc-aircraft-2013b" / "data"
     variants = inside(folder, "variants.txt", root).read_text().splitlines()
     names: list[str] = []

@@ -6,20 +6,20 @@ import numpy as np
 
 from lookalike.data.matlab import read_mat
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, inside
+from lookalike.data.reader_input import ReaderInput, inside
 
 PARTS = {"train": "trnid", "validation": "valid", "test": "tstid"}
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read the official three parts; the source names no classes, so they are called by their numbers.
 
     Raises:
         LookalikeError: a list or an image is missing or damaged.
     """
-    folder = source.unpacked("102flowers.tgz")
-    every = read_mat(source.file("imagelabels.mat"), "labels")["labels"].ravel().astype(np.int64)
-    lists = source.file("setid.mat")
+    folder = inputs.unpacked("102flowers.tgz")
+    every = read_mat(inputs.file("imagelabels.mat"), "labels")["labels"].ravel().astype(np.int64)
+    lists = inputs.file("setid.mat")
     ids = read_mat(lists, *PARTS.values())
     numbers = np.concatenate([ids[part].ravel() for part in PARTS.values()]).astype(np.int64)
     splits = np.concatenate([[split] * ids[part].size for split, part in PARTS.items()])

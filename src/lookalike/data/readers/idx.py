@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source
-from lookalike.errors import LookalikeError
+from lookalike.data.reader_input import ReaderInput
 
 UNSIGNED_BYTE = 8
 PARTS = {"train": "train", "test": "t10k"}
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read both parts.
 
     Raises:
@@ -25,12 +25,12 @@ def read(source: Source) -> RawData:
     """
     images, labels, splits = [], [], []
     for split, part in PARTS.items():
-        pixels = read_idx(source.file(f"{part}-images-idx3-ubyte.gz"), 3)
-        classes = read_idx(source.file(f"{part}-labels-idx1-ubyte.gz"), 1)
+        pixels = read_idx(inputs.file(f"{part}-images-idx3-ubyte.gz"), 3)
+        classes = read_idx(inputs.file(f"{part}-labels-idx1-ubyte.gz"), 1)
         if len(pixels) != len(classes):
             raise LookalikeError(
                 f"{part}-images-idx3-ubyte.gz has {len(pixels)} images, {part}-labels-idx1-ubyte.gz {len(classes)} "
-                f"labels; run `lookalike data verify {source.name}`."
+                f"labels; run `lookalike data verify {inputs.name}`."
             )
         images.append(pixels[:, None])
         labels.append(classes)
@@ -39,7 +39,7 @@ def read(source: Source) -> RawData:
         images=np.concatenate(images),
         labels=np.concatenate(labels).astype(np.int64),
         splits=np.array(splits),
-        class_names=FASHION if source.name == "fashion_mnist" else [str(digit) for digit in range(10)],
+        class_names=FASHION if inputs.name == "fashion_mnist" else [str(digit) for digit in range(10)],
         sources=[f"{PARTS[split]}-images-idx3-ubyte.gz" for split in splits],
     )
 

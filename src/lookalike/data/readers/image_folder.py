@@ -1,6 +1,6 @@
 """A user's own images: folders train/<class>/ and test/<class>/, or a CSV file with columns file, label, split.
 
-A set that only gives queries to the models of another one (`queries_for`) needs no training images.
+A set that only gives queries to the models of another one (`evaluated_with`) needs no training images.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, class_folders, images_of_parts
-from lookalike.errors import LookalikeError
+from lookalike.data.reader_input import ReaderInput, class_folders, images_of_parts
 
 FOLDERS = ("train", "validation", "test")  # all but the last may be left out
 COLUMNS = ("file", "label", "split")
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read what the study's `path` names.
 
     Raises:
         LookalikeError: the path is neither, a class or a file is missing or listed twice, or there is no test set.
     """
-    path = Path(source.settings["path"])
+    path = Path(inputs.settings["path"])
     if path.is_dir():
         return _folders(path)
     if path.is_file():

@@ -13,28 +13,28 @@ from pathlib import Path
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.archives import unpack
 from lookalike.data.matlab import read_mat
 from lookalike.data.raw import RawData
+from lookalike.data.reader_input import ReaderInput, class_folders, images_below, inside
 from lookalike.data.resources import image_number, real_labels
-from lookalike.data.source import Source, class_folders, images_below, inside
-from lookalike.errors import LookalikeError
 
 CLASSES = 1000
 TRAIN, VAL, KIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read training and validation images; the validation part is the test set and carries its ReaL labels.
 
     Raises:
         LookalikeError: something is missing or does not fit together.
     """
-    train = _train_folder(source)
+    train = _train_folder(inputs)
     wnids = class_folders(train)
     files, labels = images_below(train, wnids)
-    kit = _kit(source)
-    validation, truth = _validation(source, wnids, kit)
+    kit = _kit(inputs)
+    validation, truth = _validation(inputs, wnids, kit)
     names = [file.name for file in validation]
     real = real_labels() if len(wnids) == CLASSES else None  # a part of ImageNet has other class numbers
     return RawData(
@@ -48,13 +48,13 @@ def read(source: Source) -> RawData:
     )
 
 
-def _train_folder(source: Source) -> Path:
-    if (source.folder / "train").is_dir():
-        return source.folder / "train"
-    target = source.work / "train"
-    archives = sorted(source.unpacked(TRAIN).glob("*.tar"))
+def _train_folder(inputs: ReaderInput) -> Path:
+    if (inputs.folder / "train").is_dir():
+        return inputs.folder / "train"
+    target = inputs.work / "train"
+    archives = sorted(inputs.unpacked(TRAIN).glob("*.tar"))
     if not archives and not target.exists():
-        raise LookalikeError(f"{source.file(TRAIN)} holds no archive of a class such as n01440764.tar.")
+        raise LookalikeError(f"{inputs.file(TRAIN)} holds no archive of a class such as n01440764.tar.")
     for archive in archives:
         if not (target / archive.stem).exists():
             unpack(archive, target / archive.stem)
@@ -62,9 +62,9 @@ def _train_folder(source: Source) -> Path:
     return target
 
 
-def _kit(source: Source) -> Path | None:
+def _kit(inputs: ReaderInput) -> Path | None:
     """The development kit, where it is there."""
-    return source.unpacked(KIT) / "ILSVRC2012_devkit_t12" / "data" if (source.folder / KIT).exists() else None
+    return inputs.unpacked(KIT) / "ILSVRC2012_devkit_t12" / "data" if (inputs.folder / KIT).exists() else None
 
 
 def _synsets(kit: Path) -> list[tuple[int, str, str]]:
@@ -77,17 +77,17 @@ def _synsets(kit: Path) -> list[tuple[int, str, str]]:
     ]
 
 
-def _validation(source: Source, wnids: list[str], kit: Path | None) -> tuple[list[Path], list[int]]:
+def _validation(inputs: ReaderInput, wnids: list[str], kit: Path | None) -> tuple[list[Path], list[int]]:
     """Validation images by number, and their labels."""
-    given = source.folder / "val"
-    folder = given if given.is_dir() else source.unpacked(VAL)
+    folder_of_user = inputs.folder / "val"
+    folder = folder_of_user if folder_of_user.is_dir() else inputs.unpacked(VAL)
     if any(path.is_dir() for path in folder.iterdir()):
         files, labels = images_below(folder, wnids)
         order = sorted(range(len(files)), key=lambda row: image_number(files[row].name))
         return [files[row] for row in order], [labels[row] for row in order]
     if kit is None:
         raise LookalikeError(
-            f"{folder} holds validation images without class folders, whose labels are in {source.folder / KIT}; "
+            f"{folder} holds validation images without class folders, whose labels are in {inputs.folder / KIT}; "
             "put that file there."
         )
     files = sorted(folder.glob("*.JPEG"))

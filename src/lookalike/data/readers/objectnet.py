@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.raw import RawData
+from lookalike.data.reader_input import ReaderInput, class_folders, images_below, inside
 from lookalike.data.resources import wnids as imagenet_wnids
-from lookalike.data.source import Source, class_folders, images_below, inside
-from lookalike.errors import LookalikeError
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read all images as a test set.
 
     `facts["folder_wnids"]` gives, for the folders that ImageNet knows, the WordNet ids that count as right.
@@ -22,7 +22,7 @@ def read(source: Source) -> RawData:
     Raises:
         LookalikeError: the archive, a folder or a mapping is missing or damaged.
     """
-    root = source.unpacked("objectnet-1.0.zip") / "objectnet-1.0"
+    root = inputs.unpacked("objectnet-1.0.zip") / "objectnet-1.0"
     names = class_folders(root / "images")
     files, labels = images_below(root / "images", names)
     to_label = _json(root, "folder_to_objectnet_label.json")
@@ -32,7 +32,7 @@ def read(source: Source) -> RawData:
     wnids = imagenet_wnids()
     # Line i of the list describes the class of ImageNet-2012 id i; PyTorch's index goes through the third mapping.
     wnid_of = {words.strip(): wnids[number[line]] for line, words in enumerate(lines) if line in number}
-    known = {
+    folder_wnids = {
         name: [wnid_of[words.strip()] for words in to_imagenet[to_label[name]].split("; ")]
         for name in names
         if to_label.get(name) in to_imagenet
@@ -44,7 +44,7 @@ def read(source: Source) -> RawData:
         class_names=names,
         sources=[str(file.relative_to(root)) for file in files],
         trim=1,
-        facts={"folder_wnids": known},
+        facts={"folder_wnids": folder_wnids},
     )
 
 

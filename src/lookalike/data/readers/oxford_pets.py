@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, inside
-from lookalike.errors import LookalikeError
+from lookalike.data.reader_input import ReaderInput, inside
 
 PARTS = {"train": "trainval", "test": "test"}
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read both parts; classes are the 37 breeds, named as in the file names.
 
     Raises:
         LookalikeError: a list or an image is missing, or a line has another form.
     """
-    images = source.unpacked("images.tar.gz") / "images"
-    lists = source.unpacked("annotations.tar.gz") / "annotations"
+    images = inputs.unpacked("images.tar.gz") / "images"
+    lists = inputs.unpacked("annotations.tar.gz") / "annotations"
     names: list[str] = []
     labels: list[int] = []
     splits: list[str] = []

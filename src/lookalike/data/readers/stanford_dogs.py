@@ -6,26 +6,26 @@ import numpy as np
 
 from lookalike.data.matlab import read_mat
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, inside
+from lookalike.data.reader_input import ReaderInput, inside
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read both lists.
 
     Raises:
         LookalikeError: a list or an image is missing or damaged.
     """
-    lists, images = source.unpacked("lists.tar"), source.unpacked("images.tar") / "Images"
+    lists, images = inputs.unpacked("lists.tar"), inputs.unpacked("images.tar") / "Images"
     names: list[str] = []
     labels: list[int] = []
     splits: list[str] = []
     for split in ("train", "test"):
         path = inside(lists, f"{split}_list.mat", lists)
         content = read_mat(path, "file_list", "labels")
-        found = [str(cell[0]) for cell in content["file_list"].ravel()]
-        names += found
+        files = [str(cell[0]) for cell in content["file_list"].ravel()]
+        names += files
         labels += (content["labels"].ravel().astype(np.int64) - 1).tolist()
-        splits += [split] * len(found)
+        splits += [split] * len(files)
     breeds = {label: name.split("/")[0].split("-", 1)[-1] for name, label in zip(names, labels, strict=True)}
     return RawData(
         images=[inside(images, name, lists) for name in names],

@@ -6,10 +6,10 @@ import numpy as np
 
 from lookalike.data.matlab import read_mat
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source
+from lookalike.data.reader_input import ReaderInput
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read the training and the test part.
 
     Raises:
@@ -17,7 +17,7 @@ def read(source: Source) -> RawData:
     """
     images, labels, splits = [], [], []
     for split in ("train", "test"):
-        content = read_mat(source.file(f"{split}_32x32.mat"), "X", "y")
+        content = read_mat(inputs.file(f"{split}_32x32.mat"), "X", "y")
         images.append(np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1)))
         labels.append(content["y"].ravel().astype(np.int64) % 10)
         splits += [split] * len(labels[-1])

@@ -7,26 +7,26 @@ from pathlib import Path
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.raw import RawData
-from lookalike.data.source import Source, inside
-from lookalike.errors import LookalikeError
+from lookalike.data.reader_input import ReaderInput, inside
 
 VALIDATION_HOSPITAL, TEST_HOSPITAL = "1", "2"  # WILDS: the hospitals kept out of training
 FIRST_YEAR, VALIDATION_YEAR, TEST_YEAR = 2002, 2013, 2016
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read the official splits.
 
     Raises:
         LookalikeError: metadata or an image is missing, or a column has another form.
     """
-    return _camelyon17(source) if source.name == "camelyon17" else _fmow(source)
+    return _camelyon17(inputs) if inputs.name == "camelyon17" else _fmow(inputs)
 
 
-def _camelyon17(source: Source) -> RawData:
+def _camelyon17(inputs: ReaderInput) -> RawData:
     """Patches of lymph nodes; training hospitals 0, 3, 4, validation 1, test 2; split 1 is held out within."""
-    root = _root(source.unpacked("camelyon17_v1.0.tar.gz"), "metadata.csv")
+    root = _root(inputs.unpacked("camelyon17_v1.0.tar.gz"), "metadata.csv")
     rows = _rows(root / "metadata.csv", "patient", "node", "x_coord", "y_coord", "tumor", "center", "split")
     names, labels, splits, hospitals = [], [], [], []
     for row in rows:
@@ -46,12 +46,12 @@ def _camelyon17(source: Source) -> RawData:
     )
 
 
-def _fmow(source: Source) -> RawData:
+def _fmow(inputs: ReaderInput) -> RawData:
     """Satellite images by use of land; years before 2013 train, 2013 to 2015 validate, later ones test.
 
     Rows of the training part taken in 2013 or later, and the sequence part, belong to no split (WILDS).
     """
-    root = _root(source.unpacked("fmow_v1.1.tar.gz"), "rgb_metadata.csv")
+    root = _root(inputs.unpacked("fmow_v1.1.tar.gz"), "rgb_metadata.csv")
     rows = _rows(root / "rgb_metadata.csv", "split", "category", "timestamp")
     classes = sorted({row["category"] for row in rows})
     late = {"val": "validation", "test": "test"}
@@ -87,10 +87,10 @@ def _fmow(source: Source) -> RawData:
 
 def _root(folder: Path, metadata: str) -> Path:
     """Where the metadata lies: at the top of the archive or in its one folder."""
-    found = sorted(folder.glob(f"*/{metadata}")) + sorted(folder.glob(metadata))
-    if len(found) != 1:
-        raise LookalikeError(f"{folder} holds {len(found)} files {metadata}, not one; fetch the source again.")
-    return found[0].parent
+    tables = sorted(folder.glob(f"*/{metadata}")) + sorted(folder.glob(metadata))
+    if len(tables) != 1:
+        raise LookalikeError(f"{folder} holds {len(tables)} files {metadata}, not one; fetch the source again.")
+    return tables[0].parent
 
 
 def _rows(path: Path, *columns: str) -> list[dict[str, str]]:

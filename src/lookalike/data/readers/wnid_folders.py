@@ -7,27 +7,27 @@ from pathlib import Path
 
 import numpy as np
 
+from lookalike.core.errors import LookalikeError
 from lookalike.data.raw import RawData
+from lookalike.data.reader_input import ReaderInput, images_below
 from lookalike.data.registry import DATA_SETS
-from lookalike.data.source import Source, images_below
-from lookalike.errors import LookalikeError
 
 WNID = re.compile(r"n\d{8}")
 
 
-def read(source: Source) -> RawData:
+def read(inputs: ReaderInput) -> RawData:
     """Read all images as a test set; classes are the folders, which `facts` names by WordNet id.
 
     Raises:
         LookalikeError: the archive is missing or damaged, or holds no such folder.
     """
-    archive = DATA_SETS[source.name].files[0].name
-    root = source.unpacked(archive)
+    archive = DATA_SETS[inputs.name].files[0].name
+    root = inputs.unpacked(archive)
     folders = [path for path in sorted(root.rglob("n*")) if path.is_dir() and WNID.fullmatch(path.name)]
     parents: set[Path] = {path.parent for path in folders}
     if len(parents) != 1:
         raise LookalikeError(
-            f"{source.file(archive)} must hold one set of folders named by WordNet id, such as n01440764; "
+            f"{inputs.file(archive)} must hold one set of folders named by WordNet id, such as n01440764; "
             f"it holds {len(parents)}."
         )
     wnids = [path.name for path in folders]

@@ -53,13 +53,13 @@ def correlate_4d_direct(x: Tensor, kernel: Tensor) -> Tensor:
     flat = x.transpose(1, 2).reshape(batch * first, inputs, *others)
     weight = kernel.permute(2, 0, 1, 3, 4, 5).reshape(taps * outputs, inputs, *(taps,) * 3)
     parts = F.conv3d(flat, weight, padding=taps // 2).view(batch, first, taps, outputs, *others)
-    found = torch.zeros(batch, first, outputs, *others, dtype=x.dtype, device=x.device)
+    total = torch.zeros(batch, first, outputs, *others, dtype=x.dtype, device=x.device)
     for tap in range(taps):
         shift = tap - taps // 2  # of the input's row against the output's
         to, come = slice(max(0, -shift), first - max(0, shift)), slice(max(0, shift), first - max(0, -shift))
         if to.start < to.stop:
-            found[:, to] = found[:, to] + parts[:, come, tap]
-    return found.transpose(1, 2)
+            total[:, to] = total[:, to] + parts[:, come, tap]
+    return total.transpose(1, 2)
 
 
 def correlate_6d(x: Tensor, kernels: Tensor, groups: tuple[tuple[int, ...], ...]) -> Tensor:
@@ -90,15 +90,15 @@ def correlate_6d(x: Tensor, kernels: Tensor, groups: tuple[tuple[int, ...], ...]
 @cache
 def _scale_sums(groups: tuple[tuple[int, ...], ...]) -> Tensor:
     """(9, 9 G) 1 where an output's scale pair sees an input's at an offset of a group."""
-    found = torch.zeros(3, 3, len(groups), 3, 3)
+    adds = torch.zeros(3, 3, len(groups), 3, 3)
     for number, cells in enumerate(groups):
         for cell in cells:
             for p in range(3):
                 for q in range(3):
                     at_p, at_q = p + cell // 3 - 1, q + cell % 3 - 1
                     if 0 <= at_p < 3 and 0 <= at_q < 3:
-                        found[p, q, number, at_p, at_q] = 1
-    return found.view(9, -1)
+                        adds[p, q, number, at_p, at_q] = 1
+    return adds.view(9, -1)
 
 
 def _transform_size(sides: Sequence[int], taps: int) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Kernels of convolutional Hough matching: few weights, each shared by the taps that geometry makes equal.
 
-Min, Kim and Cho, TPAMI 2022 (arXiv 2109.05221), section 1.4 of the specification. A 4D kernel has a tap for each pair
-of a source offset (i, j) and a target offset (k, l). `iso` shares weights between taps of the same distance
+Min, Kim and Cho, TPAMI 2022 (arXiv 2109.05221) (docs/algorithms/chm_corr.md, section 3). A 4D kernel has a tap for each
+pair of a source offset (i, j) and a target offset (k, l). `iso` shares weights between taps of the same distance
 |(i, j) - (k, l)|; `psi` also tells how far both offsets are from the centre, whichever is the farther; `full` shares
 nothing. A weight that serves m taps is stored as the sum of them.
 """
@@ -9,17 +9,17 @@ nothing. A weight that serves m taps is stored as the sum of them.
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-Kind = Literal["psi", "iso", "full"]
+from lookalike.methods.chm_corr import KernelKind
+
 SIDE = 5
 SMALL = 1e-3  # size of a dense kernel's entries at the start
 # Cells 3 p + q of the 3 x 3 grid of scale offsets (source p, target q) that share one 4D kernel.
-SCALE_GROUPS: dict[Kind, tuple[tuple[int, ...], ...]] = {
+SCALE_GROUPS: dict[KernelKind, tuple[tuple[int, ...], ...]] = {
     "psi": ((4,), (0, 8), (2, 6), (1, 3, 5, 7)),
     "iso": ((0, 4, 8), (2, 6), (1, 3, 5, 7)),
     "full": tuple((cell,) for cell in range(9)),
@@ -27,12 +27,12 @@ SCALE_GROUPS: dict[Kind, tuple[tuple[int, ...], ...]] = {
 
 
 @cache
-def tap_classes(kind: Kind, side: int = SIDE) -> Tensor:
+def tap_classes(kind: KernelKind, side: int = SIDE) -> Tensor:
     """(side, side, side, side) number of the weight of each tap: classes by first visit, the last axis fastest.
 
     Args:
         kind: `psi` or `iso`.
-        side: odd.
+        side: Side of the kernel, an odd number.
     """
     offset = np.arange(side) - side // 2
     i, j, k, far = np.meshgrid(offset, offset, offset, offset, indexing="ij")
@@ -55,7 +55,7 @@ def spread(weight: Tensor, classes: Tensor, scales: int = 1) -> Tensor:
 class Kernel4d(nn.Module):
     """The 4D kernel; names and shapes of its tensors as in the authors' checkpoints (`chm4d.`)."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: KernelKind) -> None:
         super().__init__()
         self.kind = kind
         if kind == "full":
@@ -75,7 +75,7 @@ class Kernel4d(nn.Module):
 class Kernel6d(nn.Module):
     """The 6D kernel: one 4D kernel for each group of scale offsets; tensors as in the checkpoints (`chm6d.`)."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: KernelKind) -> None:
         super().__init__()
         self.kind = kind
         self.bias = nn.Parameter(torch.zeros(1))
@@ -93,5 +93,5 @@ class Kernel6d(nn.Module):
         if isinstance(self.param, nn.Parameter):
             return self.param.view(9, *(SIDE,) * 4)
         classes, groups = tap_classes(self.kind), SCALE_GROUPS[self.kind]
-        found = [spread(weight, classes, len(cells)) for weight, cells in zip(self.param, groups, strict=True)]
-        return torch.stack(found)
+        kernels = [spread(weight, classes, len(cells)) for weight, cells in zip(self.param, groups, strict=True)]
+        return torch.stack(kernels)

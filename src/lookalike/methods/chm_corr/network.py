@@ -1,22 +1,28 @@
 """CHMNet: correlation of two feature maps at several scales, cleaned by convolutional Hough matching.
 
-Min, Kim and Cho (arXiv 2109.05221), section 1 of the specification. Bilinear resizing is linear and a correlation
-is too, so each level of the pyramid is resized to the common grid before the product, not the products after it:
-one product of (3 s^2, C) by (C, 3 s^2) stands for nine products and nine 4D interpolations.
+Min, Kim and Cho (arXiv 2109.05221) (docs/algorithms/chm_corr.md, sections 2 to 5). Bilinear resizing is linear and a
+correlation is too, so each level of the pyramid is resized to the common grid before the product, not the products
+after it: one product of (3 s^2, C) by (C, 3 s^2) stands for nine products and nine 4D interpolations.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lookalike.errors import LookalikeError
+from lookalike.core.errors import LookalikeError
+from lookalike.methods.chm_corr import KernelKind
 from lookalike.methods.chm_corr.convolution import correlate_4d, correlate_6d
-from lookalike.methods.chm_corr.kernels import SCALE_GROUPS, Kernel4d, Kernel6d, Kind
+from lookalike.methods.chm_corr.kernels import SCALE_GROUPS, Kernel4d, Kernel6d
+from lookalike.methods.reranking.transfer import resize_4d
+
+if TYPE_CHECKING:
+    from lookalike.methods.chm_corr.settings import CHMCorrSettings
 
 SCALES = (0.5, 1.0, 2.0)  # of the area
 LENGTH_FLOOR = 1e-8  # the authors have none: a zero vector gave NaN
@@ -28,16 +34,24 @@ def level_sides(side: int) -> list[int]:
     return [round(side * math.sqrt(scale)) for scale in SCALES]
 
 
-class Learner(nn.Module):
-    """Everything behind the backbone; names and shapes of its tensors as in the authors' checkpoints (`learner.`).
+class CHMNet(nn.Module):
+    """CHMNet: everything behind the backbone; its tensors are those of the authors' checkpoints (`learner.`).
 
     Args:
-        kind: how weights are shared.
-        inputs: channels of the feature maps.
-        channels: of the pyramid; the authors' have 256.
+        kind: How weights of the Hough kernels are shared: `psi`, `iso` or `full`.
+        inputs: Channels of the feature maps.
+        channels: Channels of the pyramid; the authors' have 256.
+
+    Example:
+        >>> import torch
+        >>> from lookalike.rerank import CHMNet
+        >>> network = CHMNet("psi", inputs=8, channels=4)
+        >>> maps = torch.rand(2, 8, 6, 6)
+        >>> network(network.pyramid(maps[:1]), network.pyramid(maps[1:])).shape  # source by target nodes
+        torch.Size([1, 144, 144])
     """
 
-    def __init__(self, kind: Kind, inputs: int, channels: int) -> None:
+    def __init__(self, kind: KernelKind, inputs: int, channels: int) -> None:
         super().__init__()
         self.kind = kind
         self.conv2ds = nn.ModuleList(nn.Conv2d(inputs, channels, 3, padding=1, bias=False) for _ in SCALES)
@@ -48,13 +62,13 @@ class Learner(nn.Module):
         """What is needed of an image: unit features of the levels, resized to the map's grid.
 
         Args:
-            maps: (B, C, s, s).
+            maps: (B, C, s, s) feature maps.
 
         Returns:
-            (B, 3, s * s, channels).
+            (B, 3, s * s, channels) unit features.
 
         Raises:
-            LookalikeError: the maps are not square.
+            LookalikeError: The maps are not square.
         """
         height, width = maps.shape[-2:]
         if height != width:
@@ -90,21 +104,12 @@ class Learner(nn.Module):
         """Correlation (B, S * S, S * S) of source and target positions on a grid of S = 2 s.
 
         Args:
-            source: pyramids (B, 3, s * s, D), or one for all targets.
-            target: (B, 3, s * s, D).
+            source: Pyramids (B, 3, s * s, D), or one for all targets.
+            target: Pyramids (B, 3, s * s, D).
         """
         voted = self.vote(self.correlate(source, target))
         pooled = voted.amax((1, 2)).sigmoid()  # a sigmoid keeps the order: one instead of nine
         return keep_mutual(F.softplus(self.refine(pooled)).flatten(3, 4).flatten(1, 2))
-
-
-def resize_4d(x: Tensor, side: int) -> Tensor:
-    """(B, a, b, c, d) -> (B, side, side, side, side): bilinear over the first two axes and over the last two."""
-    batch, a, b, c, d = x.shape
-    x = F.interpolate(x.reshape(batch, a * b, c, d), (side, side), mode="bilinear", align_corners=True)
-    x = x.view(batch, a, b, side * side).permute(0, 3, 1, 2)
-    x = F.interpolate(x, (side, side), mode="bilinear", align_corners=True)
-    return x.flatten(2).mT.reshape(batch, side, side, side, side)
 
 
 def keep_mutual(x: Tensor) -> Tensor:
@@ -117,7 +122,7 @@ def keep_mutual(x: Tensor) -> Tensor:
 Branch = Literal["source", "target"]
 
 
-class Branches(nn.Module):
+class CHMBackbones(nn.Module):
     """The two ResNet-101s of the authors' checkpoints, up to their third stage: stride 16, 1,024 channels."""
 
     def __init__(self) -> None:
@@ -147,50 +152,58 @@ def split_branches(state: dict[str, Tensor], branch: Branch) -> dict[str, Tensor
 
     Stage 4 and the classifier, which matching does not use, are left out.
     """
-    found = {}
+    of_branch = {}
     for name, value in state.items():
         key = name.removeprefix("backbone.")
         if key == name or key.startswith(("layer4.", "fc.")):
             continue
         half = 0 if branch == "source" else 1
-        found[key] = value if value.ndim == 0 else value.chunk(2)[half].clone()
-    return found
+        of_branch[key] = value if value.ndim == 0 else value.chunk(2)[half].clone()
+    return of_branch
 
 
-def join_checkpoint(branches: Branches, learner: Learner) -> dict[str, Tensor]:
+def join_checkpoint(branches: CHMBackbones, chmnet: CHMNet) -> dict[str, Tensor]:
     """State dict in the authors' layout, without the parts that matching does not use."""
-    state = {f"learner.{name}": value for name, value in learner.state_dict().items()}
+    state = {f"learner.{name}": value for name, value in chmnet.state_dict().items()}
     target = branches.target.state_dict()
     for name, value in branches.source.state_dict().items():
         state[f"backbone.{name}"] = value if value.ndim == 0 else torch.cat([value, target[name]])
     return state
 
 
-def load_checkpoint(state: dict[str, Tensor], source: str) -> tuple[Branches, Learner]:
-    """Networks of a state dict in the authors' layout (section 1.8 of the specification).
+def load_checkpoint(state: dict[str, Tensor], path: str) -> tuple[CHMBackbones, CHMNet]:
+    """Networks of a state dict in the authors' layout.
 
     Args:
-        state: `backbone.*` and `learner.*`.
-        source: the file, for messages.
+        state: Tensors `backbone.*` and `learner.*`.
+        path: Path of the file, for messages.
 
     Raises:
-        LookalikeError: the layout is another.
+        LookalikeError: The layout is another.
     """
     weight = state.get("learner.chm4d.weight")
-    kinds: dict[int, Kind] = {55: "psi", 15: "iso", 1: "full"}
+    kinds: dict[int, KernelKind] = {55: "psi", 15: "iso", 1: "full"}
     if weight is None or len(weight) not in kinds:
         raise LookalikeError(
-            f"{source} is no CHMNet checkpoint: learner.chm4d.weight of 55 (psi), 15 (iso) or 5^4 (full) numbers is "
+            f"{path} is no CHMNet checkpoint: learner.chm4d.weight of 55 (psi), 15 (iso) or 5^4 (full) numbers is "
             "not in it."
         )
     try:
         first = state["learner.conv2ds.0.weight"]
-        learner, branches = Learner(kinds[len(weight)], first.shape[1], first.shape[0]), Branches()
-        learner.load_state_dict(
+        chmnet, branches = CHMNet(kinds[len(weight)], first.shape[1], first.shape[0]), CHMBackbones()
+        chmnet.load_state_dict(
             {name.removeprefix("learner."): value for name, value in state.items() if name.startswith("learner.")}
         )
         branches.source.load_state_dict(split_branches(state, "source"))
         branches.target.load_state_dict(split_branches(state, "target"))
     except (RuntimeError, KeyError) as error:
-        raise LookalikeError(f"{source} does not fit CHMNet: {str(error).splitlines()[-1].strip()}.") from None
-    return branches.eval(), learner.eval()
+        raise LookalikeError(f"{path} does not fit CHMNet: {str(error).splitlines()[-1].strip()}.") from None
+    return branches.eval(), chmnet.eval()
+
+
+def write_random_weights(settings: CHMCorrSettings, n_classes: int, path: Path) -> None:
+    """Write a checkpoint of a random network in the authors' layout, for a study in small."""
+    from lookalike.core.tensors import write_tensors  # the network itself needs torch alone
+
+    chmnet = CHMNet(settings.correspondence.kernel, 1024, 256)
+    write_tensors(path, join_checkpoint(CHMBackbones(), chmnet))

@@ -1,1 +1,5 @@
-"""EMD-Corr: re-rank nearest neighbours by optimal transport between patches."""
+"""EMD-Corr: candidates ordered by optimal transport between patches.
+
+Nguyen, Taesiri and Nguyen, NeurIPS 2022 (arXiv 2208.00780). `transport` (the mathematics, torch alone), `classifier`,
+`settings`.
+"""

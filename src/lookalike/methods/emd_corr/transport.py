@@ -1,8 +1,8 @@
 """Patch-wise optimal transport between a query and its exemplars: the similarity that EMD-Corr re-ranks by.
 
-Nguyen, Taesiri and Nguyen, NeurIPS 2022 (arXiv 2208.00780), section 4 of the specification. N exemplars of R = g x g
-patches with C channels each; in plans and similarities rows are exemplar patches, columns query patches. The marginals'
-maps are row and column sums of one product of patches: no tensor of patches x patches x channels.
+Nguyen, Taesiri and Nguyen, NeurIPS 2022 (arXiv 2208.00780) (docs/algorithms/knn_emd_corr.md, section 6). N exemplars of
+R = g x g patches with C channels each; in plans and similarities rows are exemplar patches, columns query patches. The
+marginals' maps are row and column sums of one product of patches: no tensor of patches x patches x channels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lookalike.methods.patches import Matches
+from lookalike.methods.reranking.patches import Matches, Patches, match_patches
 
 EPSILON = 0.05  # entropic regularisation
 MARGINAL_FLOOR = 1e-5
@@ -20,10 +20,34 @@ UPSTREAM_PASSES, UPSTREAM_STOP = 100, 0.1
 PASSES, PRECISION = 1_000, 1e-6
 
 
+def emd_similarity(query: Tensor, exemplars: Tensor, uniform: bool = False, entries: int | None = 5) -> Tensor:
+    """How little it costs to move the patches of each exemplar to those of a query (Nguyen et al., NeurIPS 2022).
+
+    Args:
+        query: Feature map (C, g, h) of the query.
+        exemplars: Feature maps (N, C, g, h) of the exemplars, of the same network.
+        uniform: Whether all patches have the same mass; else each has its cross-correlation with the other image.
+        entries: Number of entries of the plan that count, those with most mass; None for all.
+
+    Returns:
+        Similarities (N,), higher is more alike.
+
+    Example:
+        >>> import torch
+        >>> from lookalike.rerank import emd_similarity
+        >>> maps = torch.rand(3, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+        >>> bool(emd_similarity(maps[0], maps).argmax() == 0)  # nothing is more alike than the image itself
+        True
+    """
+    matches = match_patches(Patches.of(query[None]), Patches.of(exemplars))
+    rows, columns = proper_marginals(matches, uniform)
+    return score(sinkhorn(matches.similarity, rows, columns).plan, matches.similarity, entries)
+
+
 def attention_marginals(matches: Matches) -> tuple[Tensor, Tensor]:
     """Marginals (N, R) of exemplars and query as the original gives them to Sinkhorn; float32."""
     maps = (matches.exemplar_map, matches.query_map)
-    rows, columns = ((one / (one.sum(1, keepdim=True) + MARGINAL_FLOOR)).float() for one in maps)
+    rows, columns = ((values / (values.sum(1, keepdim=True) + MARGINAL_FLOOR)).float() for values in maps)
     return rows, columns
 
 
@@ -32,12 +56,12 @@ def proper_marginals(matches: Matches, uniform: bool) -> tuple[Tensor, Tensor]:
 
     Maps of features that are all positive are positive; of others the negative part is cut off.
     """
-    found = []
-    for one in (matches.exemplar_map, matches.query_map):
-        mass = torch.ones_like(one) if uniform else one.clamp_min(0)
+    marginals = []
+    for values in (matches.exemplar_map, matches.query_map):
+        mass = torch.ones_like(values) if uniform else values.clamp_min(0)
         total = mass.sum(1, keepdim=True)
-        found.append(torch.where(total > 0, mass / total, 1 / one.shape[1]).float())
-    return found[0], found[1]
+        marginals.append(torch.where(total > 0, mass / total, 1 / values.shape[1]).float())
+    return marginals[0], marginals[1]
 
 
 @dataclass(frozen=True)
@@ -45,9 +69,9 @@ class Plans:
     """Transport plans.
 
     Attributes:
-        plan: (N, R, R).
-        passes: (N,) of Sinkhorn until each pair stopped.
-        solved: (N,) whether it stopped by its precision.
+        plan: (N, R, R) transported mass.
+        passes: (N,) passes of Sinkhorn until each pair stopped.
+        solved: (N,) whether each pair stopped by its precision.
     """
 
     plan: Tensor
@@ -59,10 +83,10 @@ def sinkhorn_upstream(similarity: Tensor, rows: Tensor, columns: Tensor, togethe
     """The original's solver: one stop for all exemplars of a query when the mean change falls below 0.1.
 
     Args:
-        similarity: (N, R, R).
+        similarity: (N, R, R) cosines.
         rows: (N, R) marginals of the exemplars' patches.
-        columns: (N, R) of the query's.
-        together: so many consecutive pairs stop together; all when left out.
+        columns: (N, R) marginals of the query's patches.
+        together: Number of consecutive pairs that stop together; all when left out.
 
     Returns:
         Plans; a pair's plan depends on those that stop with it. `solved` is false where the last pass was reached,
@@ -96,7 +120,7 @@ def sinkhorn(similarity: Tensor, rows: Tensor, columns: Tensor) -> Plans:
     Args:
         similarity: (N, R, R) cosines.
         rows: (N, R) marginals of the exemplars' patches, each summing to 1; zeros are allowed.
-        columns: (N, R) of the query's.
+        columns: (N, R) marginals of the query's patches.
 
     Returns:
         Plans; a pair's plan does not depend on the others. `solved` is false after 1,000 passes.
@@ -127,9 +151,9 @@ def score(plan: Tensor, similarity: Tensor, entries: int | None) -> Tensor:
     """Similarity (N,) of query and exemplars, higher is better: sum of plan x similarity.
 
     Args:
-        plan: (N, R, R).
-        similarity: (N, R, R).
-        entries: so many with the largest plan values; of equal ones the lower row and column. None for all.
+        plan: (N, R, R) transported mass.
+        similarity: (N, R, R) cosines.
+        entries: Number of entries with the largest plan values; of equal ones the lower row and column. None for all.
     """
     flat, values = plan.flatten(1), similarity.flatten(1)
     if entries is None or entries >= flat.shape[1]:
@@ -146,15 +170,15 @@ def mixed_score(scores: Tensor, matches: Matches, together: int | None = None) -
     """Scores (N,) plus the share of a query's best exemplar's inner product of whole maps (option `mix_distance`).
 
     Args:
-        scores: (N,).
-        matches: of the N pairs.
-        together: so many consecutive pairs belong to a query; all when left out.
+        scores: (N,) similarities.
+        matches: Matches of the N pairs.
+        together: Number of consecutive pairs that belong to a query; all when left out.
     """
     whole = matches.products.diagonal(dim1=1, dim2=2).sum(1).view(-1, together or len(scores))
     return scores + (whole / whole.amax(1, keepdim=True)).flatten()
 
 
-def links(plan: Tensor) -> tuple[Tensor, Tensor]:
+def correspondences(plan: Tensor) -> tuple[Tensor, Tensor]:
     """Where each query patch sends most: exemplar patches (N, R), the first of equal ones, and plan values (N, R)."""
-    flow, partner = plan.max(1)
-    return partner, flow
+    weight, target = plan.max(1)
+    return target, weight

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lookalike.explanation.record import Explanation
+from lookalike.contracts.explanation import Explanation
 from lookalike.methods.memory_wrap.layer import BaselineMemory, MemoryWrapLayer
 
 PIXELS_PER_PASS = 32 * 32 * 64  # one point of the path at least
@@ -29,10 +29,10 @@ class Attribution:
     """What each pixel adds to a class's logit.
 
     Attributes:
-        query: (C, H, W).
-        memory: (M, C, H, W).
-        error: |sum of both - change of the logit| / |change of the logit|.
-        steps: points of the path.
+        query: Map (C, H, W) of the query.
+        memory: Maps (M, C, H, W) of the memory images.
+        error: Share of the logit's change that the sum of all maps misses.
+        steps: Points of the path.
     """
 
     query: Tensor
@@ -54,14 +54,28 @@ def integrated_gradients(
     """Gradients of a logit along the straight path from the baseline, by Gauss-Legendre quadrature.
 
     Args:
-        embed: images (B, C, H, W) -> features (B, D), each row by itself.
-        layer: Memory Wrap's or its baseline.
-        query: (C, H, W) normalised.
-        memory: (M, C, H, W) the images with a weight.
-        target: class.
-        baseline: (C, H, W) where every image's path begins, or what broadcasts to it.
-        steps: points of the path.
-        shared: points whose memories are joined; 1 is right, 2 is what the original does.
+        embed: Function of images (B, C, H, W) that gives features (B, D), each row by itself.
+        layer: Memory Wrap's layer or its baseline.
+        query: Normalised image (C, H, W).
+        memory: Memory images with a weight (M, C, H, W), normalised.
+        target: Class whose logit is explained.
+        baseline: Image (C, H, W) where every path begins, or what broadcasts to it.
+        steps: Points of the path.
+        shared: Points whose memories are joined; 1 is right, 2 is what the original does.
+
+    Returns:
+        What each pixel of the query and of the memory adds to the logit.
+
+    Example:
+        >>> import torch
+        >>> from lookalike import MemoryWrapLayer
+        >>> from lookalike.explain import integrated_gradients
+        >>> _ = torch.manual_seed(0)
+        >>> layer = MemoryWrapLayer(encoder_output_dim=4, output_dim=3)
+        >>> images = torch.rand(3, 1, 2, 2)
+        >>> maps = integrated_gradients(lambda x: x.flatten(1), layer, images[0], images[1:], 2, torch.zeros(1, 2, 2))
+        >>> maps.query.shape, maps.memory.shape, maps.error < 0.05  # together they make the change of the logit
+        (torch.Size([1, 2, 2]), torch.Size([2, 1, 2, 2]), True)
     """
     path = _Path(embed, layer, torch.cat([query[None], memory]), baseline, target)
     return path.attribution([path.integrate(0.0, 1.0, steps, shared)], steps)
@@ -72,9 +86,10 @@ class _Piece:
     """A stretch of the path from `low` to `high`.
 
     Attributes:
-        low, high: in [0, 1].
-        maps: (1 + M, C, H, W) what the pixels add on it.
-        missed: sum of the maps less the change of the logit on it.
+        low: Place where it begins, in [0, 1].
+        high: Place where it ends, in [0, 1].
+        maps: What the pixels add on it (1 + M, C, H, W).
+        missed: Sum of the maps less the change of the logit on it.
     """
 
     low: float
@@ -134,12 +149,12 @@ class _Path:
     def _logits(self, points: Tensor, shared: int) -> Tensor:
         """(S,) logits: all points pass the network together, the layer one memory at a time."""
         features = self.embed(points.flatten(0, 1)).unflatten(0, points.shape[:2])  # (S, 1 + M, D)
-        found = []
+        logits_of_groups = []
         for group in features.split(shared):
             logits = self.layer(group[:, 0], group[:, 1:].flatten(0, 1))
             assert isinstance(logits, Tensor)
-            found.append(logits[:, self.target])
-        return torch.cat(found)
+            logits_of_groups.append(logits[:, self.target])
+        return torch.cat(logits_of_groups)
 
 
 def complete_attribution(
@@ -159,9 +174,9 @@ def complete_attribution(
     path = _Path(embed, layer, torch.cat([query[None], memory]), baseline, target)
     pieces = [path.integrate(0.0, 1.0, steps)]
     while True:
-        found = path.attribution(pieces, steps)
-        if found.error < COMPLETE or steps >= path.most_points:
-            return found
+        result = path.attribution(pieces, steps)
+        if result.error < COMPLETE or steps >= path.most_points:
+            return result
         worst = max(pieces, key=lambda piece: abs(piece.missed))
         middle = (worst.low + worst.high) / 2
         pieces.remove(worst)
@@ -173,36 +188,36 @@ def explain_by_gradients(
     embed: Callable[[Tensor], Tensor],
     layer: MemoryWrapLayer | BaselineMemory,
     record: Explanation,
-    take: Callable[[list[int]], Tensor],
+    load: Callable[[list[int]], Tensor],
     baseline: Tensor,
     steps: int,
 ) -> Explanation:
     """The record with maps (H, W), channels summed, of its query, its example and its counterfactual.
 
     Args:
-        embed: images -> features.
-        layer: Memory Wrap's or its baseline.
-        record: exemplars are all memory images with a weight.
-        take: image ids -> normalised images (n, C, H, W).
-        baseline: (C, H, W) or what broadcasts to it.
-        steps: points to begin with.
+        embed: Function of images that gives features.
+        layer: Memory Wrap's layer or its baseline.
+        record: Explanation whose exemplars are all memory images with a weight.
+        load: Function of image ids that gives normalised images (n, C, H, W).
+        baseline: Image (C, H, W) where every path begins, or what broadcasts to it.
+        steps: Points to begin with.
     """
-    query, memory = take([record.query])[0], take([exemplar.id for exemplar in record.exemplars])
-    found = complete_attribution(embed, layer, query, memory, record.predicted, baseline, steps)
-    if found.error >= COMPLETE:
+    query, memory = load([record.query])[0], load([exemplar.id for exemplar in record.exemplars])
+    result = complete_attribution(embed, layer, query, memory, record.predicted, baseline, steps)
+    if result.error >= COMPLETE:
         log.warning(
-            "the heat map of image %d misses the change of its logit by %.1f %%, even with %d steps",
+            "the attribution of image %d misses the change of its logit by %.1f %%, even with %d steps",
             record.query,
-            100 * found.error,
-            found.steps,
+            100 * result.error,
+            result.steps,
         )
     shown = {id(exemplar) for exemplar in (record.example, record.counterfactual) if exemplar is not None}
     return replace(
         record,
-        heat_map=found.query.sum(0).tolist(),
-        completeness_error=found.error,
+        attribution=result.query.sum(0).tolist(),
+        completeness_error=result.error,
         exemplars=[
-            replace(exemplar, heat_map=found.memory[place].sum(0).tolist()) if id(exemplar) in shown else exemplar
+            replace(exemplar, attribution=result.memory[place].sum(0).tolist()) if id(exemplar) in shown else exemplar
             for place, exemplar in enumerate(record.exemplars)
         ],
     )

@@ -8,75 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from lookalike.backbones.base import Backbone
-from lookalike.determinism import generator
-from lookalike.evaluation.agreement import RANKINGS
-from lookalike.explanation.record import Explanation, exemplars
-from lookalike.methods import memory
-from lookalike.methods.base import Embedded
-from lookalike.methods.memory import QUERIES_PER_BLOCK
+from lookalike.contracts.backbone import Backbone
+from lookalike.contracts.explanation import Explanation, build_explanations
+from lookalike.contracts.features import Features
+from lookalike.core.determinism import make_generator
+from lookalike.core.seeds import derive_seed
+from lookalike.methods.memory.classifier import QUERIES_PER_BLOCK, MemoryClassifier
+from lookalike.methods.memory_wrap import RANKINGS
 from lookalike.methods.memory_wrap.attribution import explain_by_gradients
 from lookalike.methods.memory_wrap.layer import MLP, BaselineMemory, Memory, MemoryWrapLayer
-from lookalike.methods.memory_wrap.measures import (
+from lookalike.methods.memory_wrap.scores import (
     closest_example,
     input_non_representativeness,
     majority_vote,
     prediction_non_representativeness,
     squared_distances,
 )
-from lookalike.seeds import derive_seed
-from lookalike.settings import Settings as BaseSettings
+from lookalike.methods.memory_wrap.settings import MemoryWrapSettings
 
 
-class HeatMaps(BaseSettings):
-    """Integrated gradients on the query and on the memory images it used."""
-
-    baseline: Literal["white", "black", "upstream"] = Field(
-        "white", description="Image that stands for nothing; `upstream` is 1 in normalised values, a grey."
-    )
-    steps: Annotated[int, Field(ge=1)] = Field(
-        40, description="Gauss-Legendre nodes to begin with; more follow where the map does not add up."
-    )
-
-
-class CounterfactualSettings(BaseSettings):
-    """Scoring counterfactuals by autoencoders of each class (IM1, IM2), beside a prototype-guided search."""
-
-    queries: Annotated[int, Field(ge=1)] = Field(256, description="Queries scored, of the test images in random order.")
-    epochs: Annotated[int, Field(ge=1)] = Field(4, description="Epochs of each autoencoder.")
-    iterations: Annotated[int, Field(ge=1)] = Field(1000, description="Steps of the search.")
-
-
-class Inference(memory.Inference):
-    """Memories and explanations at inference."""
-
-    heat_maps: HeatMaps | None = Field(HeatMaps(), description="null for none.")
-    counterfactuals: CounterfactualSettings | None = Field(None, description="{} to score them with the defaults.")
-
-
-class Settings(memory.Settings):
-    """Study entry of `memory_wrap`."""
-
-    method: Literal["memory_wrap"]
-    explain: tuple[Literal["cached"], ...] = ("cached",)
-    distance: Literal["cosine", "l2", "dot"] = "cosine"
-    inference: Inference = Inference()
-
-
-class Model(memory.MemoryClassifier):
+class MemoryWrapClassifier(MemoryClassifier):
     """Backbone and Memory Wrap's layer."""
 
     LAYER: type[MemoryWrapLayer] | type[BaselineMemory] = MemoryWrapLayer
-    settings: Settings
+    settings: MemoryWrapSettings
 
-    def __init__(self, settings: Settings, backbone: Backbone, n_classes: int) -> None:
+    def __init__(self, settings: MemoryWrapSettings, backbone: Backbone, n_classes: int) -> None:
         super().__init__(settings, backbone, n_classes)
         self.layer = self.LAYER(backbone.dim, n_classes, distance=settings.distance)
 
@@ -120,7 +82,7 @@ class Model(memory.MemoryClassifier):
     # How good the explanations are ----------------------------------------------------------------
 
     @torch.no_grad()
-    def measures(self, queries: Embedded, mode: str) -> dict[str, Tensor]:
+    def query_metrics(self, queries: Features, mode: str) -> dict[str, Tensor]:
         """Columns (K, B) of predictions.parquet, one row of them a memory.
 
         `used`: memory images with a weight. `top_predicted`: the class given to the heaviest. `vote_predicted`,
@@ -131,18 +93,20 @@ class Model(memory.MemoryClassifier):
         """
         rows = []
         for number in range(self.memories(mode)):
-            shuffle = generator(derive_seed("random candidates", number))
-            parts = [self._measures(part, number, shuffle) for part in queries.features.cpu().split(QUERIES_PER_BLOCK)]
+            shuffle = make_generator(derive_seed("random candidates", number))
+            parts = [
+                self._query_metrics(part, number, shuffle) for part in queries.features.cpu().split(QUERIES_PER_BLOCK)
+            ]
             rows.append({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _measures(self, features: Tensor, number: int, shuffle: torch.Generator) -> dict[str, Tensor]:
+    def _query_metrics(self, features: Tensor, number: int, shuffle: torch.Generator) -> dict[str, Tensor]:
         memory, memory_logits, memory_hidden = self._ask_memory(number)
         weights = self.layer.content_weights(features, memory)
         hidden = self.layer.hidden(features, memory, weights)
         logits = self._last(hidden)
         predicted, memory_predicted = logits.argmax(1), memory_logits.argmax(1)
-        found = {
+        columns = {
             "used": (weights > 0).sum(1),
             "top_predicted": memory_predicted[weights.argmax(1)],
             "vote_predicted": majority_vote(weights, memory_predicted, self.n_classes),
@@ -158,21 +122,21 @@ class Model(memory.MemoryClassifier):
         }
         for ranking in RANKINGS:
             order = costs[ranking].argsort(dim=1, stable=True)
-            chosen, found["has_example"] = closest_example(order, predicted, memory_predicted)
+            chosen, columns["has_example"] = closest_example(order, predicted, memory_predicted)
             examples = memory_logits[chosen]
-            found[f"input_{ranking}"] = input_non_representativeness(logits, examples)
-            found[f"prediction_{ranking}"] = prediction_non_representativeness(logits, examples)
-        return found
+            columns[f"input_{ranking}"] = input_non_representativeness(logits, examples)
+            columns[f"prediction_{ranking}"] = prediction_non_representativeness(logits, examples)
+        return columns
 
     # Explanation ----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def explain(self, queries: Embedded, mode: str) -> list[Explanation]:
+    def explain(self, queries: Features, mode: str) -> list[Explanation]:
         """The memory images that a query used, the heaviest first, each with the class the model gives to it."""
         memory, memory_logits, _ = self._ask_memory(0)
         weights = self.layer.content_weights(queries.features.cpu(), memory)
         shape = weights.shape
-        records = exemplars(
+        records = build_explanations(
             queries,
             self.predict(queries, mode),
             mode,
@@ -183,18 +147,24 @@ class Model(memory.MemoryClassifier):
         )
         return [replace(r, exemplars=[e for e in r.exemplars if e.weight > 0]) for r in records]
 
-    def add_heat_maps(
-        self, records: list[Explanation], take: Callable[[list[int]], Tensor], ends: tuple[Tensor, Tensor]
+    def add_attributions(
+        self, records: list[Explanation], load: Callable[[list[int]], Tensor], ends: tuple[Tensor, Tensor]
     ) -> list[Explanation]:
         """Integrated gradients on each query, its example and its counterfactual."""
-        wanted = self.settings.inference.heat_maps
-        if wanted is None:
+        options = self.settings.inference.attribution
+        if options is None:
             return records
         black, white = ends
-        baseline = {"black": black, "white": white, "upstream": torch.ones_like(white)}[wanted.baseline]
+        baseline = {"black": black, "white": white, "upstream": torch.ones_like(white)}[options.baseline]
         device = next(self.backbone.parameters()).device
 
         def embed(images: Tensor) -> Tensor:
             return self.embed(images.to(device)).cpu()
 
-        return [explain_by_gradients(embed, self.layer, record, take, baseline, wanted.steps) for record in records]
+        return [explain_by_gradients(embed, self.layer, record, load, baseline, options.steps) for record in records]
+
+
+class BaselineMemoryClassifier(MemoryWrapClassifier):
+    """Backbone and the layer that sees memory vectors only: the paper's "only memory"."""
+
+    LAYER = BaselineMemory

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lookalike.determinism import generator
-from lookalike.seeds import derive_seed
+from lookalike.core.determinism import make_generator
+from lookalike.core.seeds import derive_seed
 
 TINY = 1e-8
 BATCH, RATE = 32, 1e-3
@@ -37,9 +37,9 @@ class AutoEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions (B, C, H, W)."""
-        made: Tensor = self.decoder(self.encoder(images))
-        odd = made.shape != images.shape  # halving loses a row or column of an odd number
-        return F.interpolate(made, images.shape[2:]) if odd else made
+        reconstructions: Tensor = self.decoder(self.encoder(images))
+        odd = reconstructions.shape != images.shape  # halving loses a row or column of an odd number
+        return F.interpolate(reconstructions, images.shape[2:]) if odd else reconstructions
 
 
 class _Half(nn.Module):
@@ -54,32 +54,32 @@ class _Half(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, outputs, h, w)."""
-        made: Tensor = self.conv3(self.resize(F.relu(self.conv2(F.relu(self.conv1(images))))))
-        return made
+        outputs: Tensor = self.conv3(self.resize(F.relu(self.conv2(F.relu(self.conv1(images))))))
+        return outputs
 
 
-def train_autoencoder(take: Callable[[Tensor], Tensor], rows: Tensor, epochs: int, seed: int) -> AutoEncoder:
+def train_autoencoder(load: Callable[[Tensor], Tensor], rows: Tensor, epochs: int, seed: int) -> AutoEncoder:
     """Adam on the mean squared error, batches of 32.
 
     Args:
-        take: rows -> normalised images (n, C, H, W), on the device to train on.
+        load: rows -> normalised images (n, C, H, W), on the device to train on.
         rows: (N,) of the images, at least one.
         epochs: passes over them.
         seed: of weights and order.
     """
-    first = take(rows[:1])
+    first = load(rows[:1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
-        made = AutoEncoder(first.shape[1]).to(first.device)
-    optimizer = torch.optim.Adam(made.parameters(), RATE)
+        network = AutoEncoder(first.shape[1]).to(first.device)
+    optimizer = torch.optim.Adam(network.parameters(), RATE)
     for epoch in range(epochs):
-        order = torch.randperm(len(rows), generator=generator(derive_seed(seed, "order", epoch)))
+        order = torch.randperm(len(rows), generator=make_generator(derive_seed(seed, "order", epoch)))
         for batch in rows[order.to(rows.device)].split(BATCH):
-            images = take(batch)
+            images = load(batch)
             optimizer.zero_grad()
-            F.mse_loss(made(images), images).backward()
+            F.mse_loss(network(images), images).backward()
             optimizer.step()
-    return made.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def trust_score(codes: Tensor, original: Tensor, counterfactual: Tensor) -> Tens
 
 
 @dataclass(frozen=True)
-class Found:
+class Counterfactuals:
     """Counterfactuals of a search.
 
     Attributes:
@@ -203,21 +203,25 @@ def search_counterfactuals(
     value_range: tuple[float, float],
     iterations: int = 1000,
     rate: float = START_RATE,
-) -> Found:
+    beta: float = BETA,
+    theta: float = THETA,
+) -> Counterfactuals:
     """The nearest image on the way from a query to a prototype that the model gives another class.
 
     FISTA on beta L1 + L2^2 + theta |encode(x) - prototype|^2, all rows at once. The original repeats the same search
     twice (its outer rounds differ in a constant that no loss uses); once gives the same images.
 
     Args:
-        classify: images -> (B,) classes.
-        encode: images -> codes, differentiable.
-        queries: (B, C, H, W).
-        predicted: (B,) classes of the queries.
-        prototypes: (B, ...) one a row.
-        value_range: lowest and highest value of a pixel.
-        iterations: T.
-        rate: first step size; falls as sqrt(1 - i / T).
+        classify: Function of images that gives classes (B,).
+        encode: Function of images that gives codes, differentiable.
+        queries: Images (B, C, H, W).
+        predicted: Classes (B,) of the queries.
+        prototypes: Codes (B, ...), one for each query.
+        value_range: Lowest and highest value of a pixel.
+        iterations: Number T of steps.
+        rate: First step size; it falls as sqrt(1 - i / T).
+        beta: Weight of the absolute distance.
+        theta: Weight of the distance from the prototype.
     """
     low, high = value_range
     image, point = queries.clone(), queries.clone()
@@ -226,16 +230,16 @@ def search_counterfactuals(
     for step in range(iterations):
         now = classify(image)
         l1, l2 = distance_terms(image, queries)
-        better = (now != predicted) & (l2 + BETA * l1 < least)
-        least = torch.where(better, l2 + BETA * l1, least)
+        better = (now != predicted) & (l2 + beta * l1 < least)
+        least = torch.where(better, l2 + beta * l1, least)
         best[better], classes[better] = image[better], now[better]
         with torch.enable_grad():
             moving = point.detach().requires_grad_(True)
             l1, l2 = distance_terms(moving, queries)
-            loss = BETA * l1 + l2 + prototype_loss(encode(moving), prototypes)
+            loss = beta * l1 + l2 + prototype_loss(encode(moving), prototypes, theta)
             (gradient,) = torch.autograd.grad(loss.sum(), moving)
         size = rate * (1 - step / iterations) ** 0.5
         point = point - size * gradient.clamp(-LARGEST_GRADIENT, LARGEST_GRADIENT)
-        after = shrink(point, queries, low, high)
+        after = shrink(point, queries, low, high, beta)
         point, image = momentum(after, image, step + 1, low, high), after
-    return Found(best, classes, least < torch.inf)
+    return Counterfactuals(best, classes, least < torch.inf)

@@ -7,7 +7,6 @@ classification on small data (Applied Intelligence 2022). Signature and state di
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,44 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lookalike.distances.pairwise import DISTANCES
 from lookalike.methods.memory_wrap.sparsemax import sparsemax
-
-TINY = 1e-6  # inside the root of cosine's norms: a zero vector stays zero
-
-
-def cosine_distance(queries: Tensor, memory: Tensor) -> Tensor:
-    """1 - cosine (B, M) of rows (B, D) and (M, D)."""
-    lengths = [(_squares(rows) + TINY).rsqrt() for rows in (queries, memory)]
-    return 1 - (queries @ memory.T) * lengths[0][:, None] * lengths[1]
-
-
-def paired_cosine_distance(queries: Tensor, others: Tensor) -> Tensor:
-    """1 - cosine (B,) of each row with its partner, both (B, D)."""
-    lengths = (_squares(queries) + TINY).rsqrt() * (_squares(others) + TINY).rsqrt()
-    return 1 - torch.einsum("nd,nd->n", queries, others) * lengths
-
-
-def l2_distance(queries: Tensor, memory: Tensor) -> Tensor:
-    """Squared Euclidean distance (B, M)."""
-    squares = _squares(queries)[:, None] + _squares(memory)
-    return torch.addmm(squares, queries, memory.T, alpha=-2).clamp(min=0)
-
-
-def dot_distance(queries: Tensor, memory: Tensor) -> Tensor:
-    """Minus the inner product (B, M)."""
-    return -(queries @ memory.T)
-
-
-def _squares(rows: Tensor) -> Tensor:
-    """Squared lengths (N,) of rows (N, D), with no copy of the rows: of a large memory that would be the most."""
-    return torch.einsum("nd,nd->n", rows, rows)
-
-
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cosine": cosine_distance,
-    "l2": l2_distance,
-    "dot": dot_distance,
-}
 
 
 def _all_finite(rows: Tensor) -> bool:
@@ -79,7 +42,7 @@ class Memory:
     """A memory prepared once for many queries, see `remember`.
 
     Attributes:
-        features: (M, D).
+        features: (M, D) of the memory images.
         projected: (M, H) the memory's half of the first linear layer; None with a classifier of the user's own.
     """
 
@@ -115,15 +78,15 @@ class _MemoryLayer(nn.Module):
         """Weights (B, M) of the memory, each row summing to 1: sparsemax of minus the distance, in float32 or wider.
 
         Args:
-            encoder_output: (B, D).
-            memory_set: (M, D).
+            encoder_output: (B, D) features of the queries.
+            memory_set: (M, D) features of the memory.
             excluded: (B, M) true where a query may not use a memory row, its own image say.
 
         Raises:
-            ValueError: no memory, other widths than the layer's, or features that are not numbers.
+            ValueError: There is no memory, other widths than the layer's, or features that are not numbers.
         """
-        found = memory_set.features if isinstance(memory_set, Memory) else memory_set
-        queries, memory = self._checked(encoder_output, "queries"), self._checked(found, "memory")
+        rows = memory_set.features if isinstance(memory_set, Memory) else memory_set
+        queries, memory = self._checked(encoder_output, "queries"), self._checked(rows, "memory")
         if not len(memory):
             raise ValueError("the memory is empty; give at least one row.")
         if self.read_head is not None:
@@ -174,12 +137,12 @@ class _MemoryLayer(nn.Module):
         """Hidden layer (B, H) of the default classifier, after its ReLU; distances between images are taken there.
 
         Args:
-            encoder_output: (B, D).
-            memory_set: (M, D).
-            weights: (B, M) of `content_weights`, where they are known.
+            encoder_output: (B, D) features of the queries.
+            memory_set: (M, D) features of the memory.
+            weights: (B, M) result of `content_weights`, where it is known.
 
         Raises:
-            ValueError: the classifier is not the default one.
+            ValueError: The classifier is not the default one.
         """
         if not isinstance(self.classifier, MLP):
             raise ValueError("a classifier of your own has no hidden layer that this library knows.")
@@ -192,8 +155,8 @@ class _MemoryLayer(nn.Module):
             return F.relu(first(self._joined(encoder_output, weights @ memory.features)))
         if self.PARTS == 1:
             return F.relu(torch.addmm(first.bias, weights, memory.projected))
-        own = F.linear(encoder_output, first.weight[:, : self.encoder_output_dim], first.bias)
-        return F.relu(torch.addmm(own, weights, memory.projected))
+        of_query = F.linear(encoder_output, first.weight[:, : self.encoder_output_dim], first.bias)
+        return F.relu(torch.addmm(of_query, weights, memory.projected))
 
     def _joined(self, queries: Tensor, memory_vectors: Tensor) -> Tensor:
         """What the classifier sees (B, PARTS D)."""
@@ -204,13 +167,22 @@ class MemoryWrapLayer(_MemoryLayer):
     """Classify by the query's features and a weighted sum of memory features.
 
     Args:
-        encoder_output_dim: width D of the features.
-        output_dim: number of classes C.
-        classifier: takes (B, 2 D); two linear layers by default.
-        distance: cosine, l2 or dot.
+        encoder_output_dim: Width D of the features.
+        output_dim: Number of classes C.
+        classifier: Module that takes (B, 2 D); two linear layers by default.
+        distance: `cosine`, `l2` (squared Euclidean) or `dot`.
 
     Raises:
-        ValueError: an unknown distance.
+        ValueError: The distance is unknown.
+
+    Example:
+        >>> import torch
+        >>> from lookalike import MemoryWrapLayer
+        >>> layer = MemoryWrapLayer(encoder_output_dim=2, output_dim=3)
+        >>> memory = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+        >>> logits, weights = layer(torch.tensor([[1.0, 0.1]]), memory, return_weights=True)
+        >>> logits.shape, [round(weight, 2) for weight in weights[0].tolist()]
+        (torch.Size([1, 3]), [0.95, 0.05, 0.0])
     """
 
     PARTS = 2
@@ -220,13 +192,22 @@ class BaselineMemory(_MemoryLayer):
     """Classify by the weighted sum of memory features alone.
 
     Args:
-        encoder_output_dim: width D of the features.
-        output_dim: number of classes C.
-        classifier: takes (B, D); two linear layers by default.
-        distance: cosine, l2 or dot.
+        encoder_output_dim: Width D of the features.
+        output_dim: Number of classes C.
+        classifier: Module that takes (B, D); two linear layers by default.
+        distance: `cosine`, `l2` (squared Euclidean) or `dot`.
 
     Raises:
-        ValueError: an unknown distance.
+        ValueError: The distance is unknown.
+
+    Example:
+        >>> import torch
+        >>> from lookalike import BaselineMemory
+        >>> layer = BaselineMemory(encoder_output_dim=2, output_dim=3)
+        >>> memory = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+        >>> logits, weights = layer(torch.tensor([[1.0, 0.1]]), memory, return_weights=True)
+        >>> logits.shape, [round(weight, 2) for weight in weights[0].tolist()]
+        (torch.Size([1, 3]), [0.95, 0.05, 0.0])
     """
 
     PARTS = 1
@@ -248,9 +229,9 @@ def _rename_old_keys(layer: nn.Module, state: dict[str, Any], prefix: str, *_: A
     assert isinstance(layer, _MemoryLayer)
     default = isinstance(layer.classifier, MLP)
     for key in [key for key in state if key.startswith(prefix)]:
-        own = key.removeprefix(prefix)
-        renamed = new_key(own)
-        if renamed == own or (own.startswith("classifier.") and not default):
+        name = key.removeprefix(prefix)
+        renamed = new_key(name)
+        if renamed == name or (name.startswith("classifier.") and not default):
             continue
         value = state.pop(key)
         if renamed.startswith("read_head."):

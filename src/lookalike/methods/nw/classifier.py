@@ -1,96 +1,44 @@
 """The NW classifier: a backbone, the NW head, and the supports it compares queries with.
 
-Wang and Sabuncu, TMLR 2023 and NeurIPS 2023. Training draws a small class-balanced support each step;
-inference uses the training subset in one of several modes (`MODES`).
+Training draws a small class-balanced support each step; inference uses the training subset in one of several modes
+(docs/algorithms/nw_head.md, sections 5 to 7).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from lookalike.backbones.base import Backbone
-from lookalike.determinism import generator
-from lookalike.errors import LookalikeError
-from lookalike.explanation.influence import support_influence
-from lookalike.explanation.record import Explanation, exemplars
-from lookalike.methods.base import Batch, Classifier, Embedded, Pool, Prediction, TrainedSettings
+from lookalike.contracts.backbone import Backbone
+from lookalike.contracts.classifier import Batch, Classifier, Prediction
+from lookalike.contracts.explanation import Explanation, build_explanations
+from lookalike.contracts.features import Features, TrainingImages
+from lookalike.core.determinism import make_generator
+from lookalike.core.errors import LookalikeError
+from lookalike.core.seeds import derive_seed
+from lookalike.distances import NeighbourDistance
+from lookalike.distances.centroids import class_centroids, closest_rows
+from lookalike.distances.neighbours import build_hnsw, nearest, search_hnsw
+from lookalike.distances.pairwise import normalise_rows
 from lookalike.methods.nw.head import NWHead, Support, class_balance
-from lookalike.methods.nw.kernels import Kernel
+from lookalike.methods.nw.influence import support_influence
 from lookalike.methods.nw.sampling import SupportSampler, balanced_rows, rows_per_class, upstream_draw
-from lookalike.seeds import derive_seed
-from lookalike.settings import Settings as BaseSettings
-from lookalike.support.centroids import class_centroids, closest_rows
-from lookalike.support.neighbours import Metric, build_hnsw, nearest, normalise_rows, search_hnsw
+from lookalike.methods.nw.settings import MODES, NWSettings
 
-Mode = Literal["random", "full", "cluster", "closest_cluster", "ensemble", "knn", "hnsw"]
-MODES: tuple[Mode, ...] = ("random", "full", "cluster", "closest_cluster", "ensemble", "knn", "hnsw")
 UPSTREAM_FLOOR = 1e-12
 SHOWN_BY_WEIGHT, SHOWN_BY_INFLUENCE = 10, 5
 QUERIES_PER_BLOCK = 256
 STREAMED_ROWS, STREAM_BLOCK = 1 << 16, 2048  # larger supports are walked in blocks: memory stays at 2 MB
 
 
-Explained = Literal["full", "closest_cluster", "knn", "hnsw", "random"]
-
-
-class Episodes(BaseSettings):
-    """The support of a training step."""
-
-    n_shot: Annotated[int, Field(ge=1)] = Field(1, description="Images a class.")
-    n_way: Annotated[int, Field(ge=2)] | None = Field(None, description="Classes a support; all when left out.")
-    exclude_queries: bool = Field(True, description="Leave a query's own image out of its support.")
-    environment: Literal["pooled", "single"] = Field(
-        "pooled", description="`single`: each support comes from one environment (NeurIPS 2023)."
-    )
-
-
-class Inference(BaseSettings):
-    """Supports at inference."""
-
-    n_random: Annotated[int, Field(ge=1)] = Field(1, description="Rows a class of mode random.")
-    n_clusters: Annotated[int, Field(ge=1)] = Field(3, description="Centroids a class of the cluster modes.")
-    n_neighbors: Annotated[int, Field(ge=1)] = Field(20, description="Rows of the modes knn and hnsw.")
-    n_shot_full: Annotated[int, Field(ge=1)] = Field(
-        100, description="Most rows a class and environment, with `compat: upstream` only."
-    )
-
-
-class Settings(TrainedSettings):
-    """Study entry of `nw`."""
-
-    method: Literal["nw"]
-    modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = MODES
-    explain: tuple[Explained, ...] = ("full",)
-    kernel: Kernel = "euclidean"
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    learn_temperature: bool = False
-    proj_dim: Annotated[int, Field(ge=0)] = Field(0, description="Size of a linear projection; 0 for none.")
-    episodes: Episodes = Episodes()
-    inference: Inference = Inference()
-    compat: Literal["corrected", "upstream"] = Field(
-        "corrected", description="`upstream` reproduces the authors' code, defects included; docs/reference/nw.md."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _explain_what_is_evaluated(cls, entry: Any) -> Any:
-        """Without `explain`: the first of full, closest_cluster, knn, hnsw, random among the modes."""
-        if isinstance(entry, dict) and "explain" not in entry and isinstance(entry.get("modes"), (list, tuple)):
-            entry = {**entry, "explain": [mode for mode in get_args(Explained) if mode in entry["modes"]][:1]}
-        return entry
-
-
-class Model(Classifier):
+class NWClassifier(Classifier):
     """Backbone, optional projection and NW head."""
 
-    def __init__(self, settings: Settings, backbone: Backbone, n_classes: int) -> None:
+    def __init__(self, settings: NWSettings, backbone: Backbone, n_classes: int) -> None:
         super().__init__(settings, backbone, n_classes)
         self.settings = settings
         self.upstream = settings.compat == "upstream"
@@ -116,7 +64,7 @@ class Model(Classifier):
 
     # Training -------------------------------------------------------------------------------------
 
-    def check_training(self, pool: Pool) -> None:
+    def check_training(self, pool: TrainingImages) -> None:
         """Set up the sampler, which checks the class sizes."""
         episodes = self.settings.episodes
         self._sampler = SupportSampler(
@@ -145,7 +93,7 @@ class Model(Classifier):
         if self._sampler is None:
             self.check_training(batch.pool)
         rows = self._draw(batch)
-        support = batch.pool.take(rows, batch.generators["augment"])
+        support = batch.pool.load(rows, batch.generators["augment"])
         features = self.embed(torch.cat([batch.images, support]))
         labels = batch.pool.labels[rows]
         scores = self.head.scores(features[: len(batch.labels)], features[len(batch.labels) :])
@@ -154,13 +102,13 @@ class Model(Classifier):
             usable = batch.rows[:, None] != rows
             scores = scores.masked_fill(~usable, -math.inf)
         log_probs = self.head.from_scores(scores, labels)
-        kept = ((batch.labels[:, None] == labels) & usable).any(1)
-        if self.upstream or bool(kept.all()):
+        scored = ((batch.labels[:, None] == labels) & usable).any(1)
+        if self.upstream or bool(scored.all()):
             return F.nll_loss(log_probs, batch.labels), log_probs
         log_probs = log_probs.clamp_min(math.log(UPSTREAM_FLOOR))
-        if not bool(kept.any()):
+        if not bool(scored.any()):
             return log_probs.sum() * 0, log_probs
-        return F.nll_loss(log_probs[kept], batch.labels[kept]), log_probs
+        return F.nll_loss(log_probs[scored], batch.labels[scored]), log_probs
 
     def _draw(self, batch: Batch) -> Tensor:
         assert self._sampler is not None
@@ -178,11 +126,11 @@ class Model(Classifier):
 
     # Supports at inference ------------------------------------------------------------------------
 
-    def build_support(self, support: Embedded, seed: int) -> None:
+    def build_support(self, support: Features, seed: int) -> None:
         """Full support, centroids, closest images, one random draw and the HNSW index.
 
         Raises:
-            LookalikeError: a class has no image.
+            LookalikeError: A class has no image.
         """
         missing = (torch.bincount(support.labels, minlength=self.n_classes) == 0).nonzero().flatten()
         if len(missing):
@@ -195,7 +143,7 @@ class Model(Classifier):
         features, labels = support.features, support.labels
         restarts = 1 if self.upstream else 10
         centroids, of_class = class_centroids(features, labels, inference.n_clusters, 0, restarts)
-        made = generator(derive_seed(seed, "random support"))
+        generator = make_generator(derive_seed(seed, "random support"))
         self.load_support(
             {
                 "features": features,
@@ -205,8 +153,8 @@ class Model(Classifier):
                 "centroids": centroids,
                 "centroid_labels": of_class,
                 "closest": closest_rows(features, labels, centroids, of_class),
-                "random": rows_per_class(labels, inference.n_random, made),
-                "hnsw": build_hnsw(self._search_space(features), self._metric()),
+                "random": rows_per_class(labels, inference.n_random, generator),
+                "hnsw": build_hnsw(self._search_space(features), self._distance()),
             }
         )
 
@@ -229,8 +177,8 @@ class Model(Classifier):
         balanced = self.upstream or bool((sizes == sizes[0]).all())
         return Support.of(features, labels, None if balanced else class_balance(labels, self.n_classes))
 
-    def _metric(self) -> Metric:
-        return "inner_product" if self.settings.kernel == "dotproduct" and not self.upstream else "l2"
+    def _distance(self) -> NeighbourDistance:
+        return "dot" if self.settings.kernel == "dot" and not self.upstream else "l2"
 
     def _search_space(self, features: Tensor) -> Tensor:
         """Features whose nearest rows are those of largest score; the original always takes plain ones."""
@@ -246,22 +194,22 @@ class Model(Classifier):
                 f"inference.n_neighbors is {k} but the support has {rows} rows; write n_neighbors: {rows} or less."
             )
         queries = self._search_space(features)
-        found = torch.full((len(features), k), -1)
+        indices = torch.full((len(features), k), -1)
         if mode == "hnsw":
-            found = search_hnsw(self._tensors["hnsw"], queries, k)
-        exact = (found < 0).any(1)  # all of mode knn, and what the graph did not reach
+            indices = search_hnsw(self._tensors["hnsw"], queries, k)
+        exact = (indices < 0).any(1)  # all of mode knn, and what the graph did not reach
         if bool(exact.any()):
             space = self._search_space(self._tensors["features"])
-            found[exact] = nearest(queries[exact], space, k, self._metric())[1]
-        return found
+            indices[exact] = nearest(queries[exact], space, k, self._distance())[1]
+        return indices
 
     # Inference ------------------------------------------------------------------------------------
 
-    def predict(self, queries: Embedded, mode: str) -> Prediction:
+    def predict(self, queries: Features, mode: str) -> Prediction:
         """Log-probabilities under the support of `mode`; each query on its own except in compat knn and hnsw.
 
         Raises:
-            LookalikeError: the mode is unknown.
+            LookalikeError: The mode is unknown.
         """
         features = queries.features.cpu()
         return Prediction(torch.cat([self._predict(part, mode) for part in features.split(QUERIES_PER_BLOCK)]))
@@ -303,7 +251,7 @@ class Model(Classifier):
     # Explanation ----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def explain(self, queries: Embedded, mode: str) -> list[Explanation]:
+    def explain(self, queries: Features, mode: str) -> list[Explanation]:
         """The ten heaviest support images of each query, and the five most helpful and most harmful.
 
         Influence is measured on the true label. Modes whose support rows are no images (`cluster`) or
@@ -323,7 +271,7 @@ class Model(Classifier):
         influence = support_influence(weights, labels, queries.labels)
         shown = _extremes(weights, influence)
         ids = self._tensors["ids"][rows]
-        return exemplars(
+        return build_explanations(
             queries,
             self.predict(queries, mode),
             mode,

@@ -18,7 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lookalike.methods.nw.kernels import KERNELS, Kernel, kernel_scores, squared_norms
+from lookalike.distances.pairwise import squared_norms
+from lookalike.methods.nw import Kernel
+from lookalike.methods.nw.kernels import KERNELS, kernel_scores
 
 CLIP_LOGIT_SCALE = math.log(1 / 0.07)
 # Class sums are taken relative to the nearest row of all. Below this the float32 sum of a far class
@@ -80,10 +82,10 @@ class Support:
     """Support rows ready for many queries.
 
     Attributes:
-        features: (N, D).
+        features: (N, D) of the support images.
         labels: (N,) int64.
-        squared_norms: (N,) of the features, so that they are computed once.
-        log_prior: (N,) added to every score, or None; see `class_balance`.
+        squared_norms: (N,) squared norms of the features, so that they are computed once.
+        log_prior: (N,) logarithms added to every score, or None; see `class_balance`.
     """
 
     features: Tensor
@@ -119,19 +121,21 @@ class NWHead(nn.Module):
     """Nadaraya-Watson classification head (TMLR 2023, equations 1 to 3).
 
     Args:
-        n_classes: number of classes C.
-        kernel: `euclidean`, `hypersphere_euclidean`, `cosine`, `dotproduct` or `clip`.
-        temperature: scores are divided by it. The original has none (1), which leaves `cosine` and
+        n_classes: Number of classes C.
+        kernel: `euclidean`, `hypersphere_euclidean`, `cosine`, `dot` or `clip`.
+        temperature: Number that scores are divided by. The original has none (1), which leaves `cosine` and
             `hypersphere_euclidean` nearly uniform.
-        learn_temperature: train its logarithm.
-        floor: added to probabilities before the logarithm. The original uses 1e-12, which stops the
+        learn_temperature: Whether the logarithm of the temperature is trained.
+        floor: Number added to probabilities before the logarithm. The original uses 1e-12, which stops the
             gradient of far classes; 0 is exact, and gives -inf to a class without support.
 
     Example:
+        >>> import torch
+        >>> from lookalike import NWHead
         >>> head = NWHead(n_classes=2)
         >>> support, labels = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([0, 0, 1])
         >>> head(torch.tensor([[0.5]]), support, labels).exp().round(decimals=2)
-        tensor([[0.9800, 0.0200]])
+        tensor([[0.9900, 0.0100]])
     """
 
     def __init__(
@@ -194,14 +198,14 @@ class NWHead(nn.Module):
 
         Args:
             query: (B, D) features.
-            support: (N, D) shared by the batch, (B, N, D) with one support a query, or a `Support`.
+            support: (N, D) features shared by the batch, (B, N, D) with one support a query, or a `Support`.
             labels: (N,) or (B, N) integer classes; left out when `support` is a `Support`.
 
         Returns:
             (B, C) log-probabilities, in float32 for half-precision features.
 
         Raises:
-            ValueError: the support is empty, or labels and support do not fit.
+            ValueError: The support is empty, or labels and support do not fit.
         """
         if isinstance(support, Support):
             labels, shape = support.labels, tuple(support.features.shape[:-1])
@@ -222,15 +226,15 @@ class NWHead(nn.Module):
         kept: the result equals `forward` on the joined blocks. Blocks of 2,048 to 4,096 rows are fastest.
 
         Args:
-            query: (B, D).
-            blocks: parts of the support. They are iterated a second time, in exact arithmetic, when a class
+            query: (B, D) features.
+            blocks: Parts of the support. They are iterated a second time, in exact arithmetic, when a class
                 lies too far for plain sums: give a sequence, or an object that can be iterated anew.
 
         Returns:
             (B, C) log-probabilities.
 
         Raises:
-            ValueError: the blocks are empty.
+            ValueError: The blocks are empty.
         """
         sums = query.new_zeros(self.n_classes, len(query), dtype=torch.promote_types(query.dtype, torch.float32))
         top = sums.new_full((len(query),), -math.inf)

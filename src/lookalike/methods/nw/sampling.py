@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lookalike.errors import LookalikeError
+from lookalike.core.errors import LookalikeError
 
 EMPTY = -2.0  # key of a table entry that holds no image; real keys are at least -1
 
@@ -71,7 +71,7 @@ class SupportSampler:
                 f"{' (the query itself is left out)' * self.exclude_queries}; use a larger size or a smaller n_shot."
             )
 
-    def draw(self, query_rows: Tensor, made: torch.Generator) -> Tensor:
+    def draw(self, query_rows: Tensor, generator: torch.Generator) -> Tensor:
         """Rows (n,) of one support for the whole batch, ordered by class.
 
         Every class of the support gives `n_shot` different rows. With `exclude_queries` the images of the
@@ -79,21 +79,21 @@ class SupportSampler:
 
         Args:
             query_rows: (B,) rows of the queries.
-            made: the step's generator, on the device of the labels.
+            generator: the step's generator, on the device of the labels.
         """
         device = self.labels.device
         which = 0
         if len(self.tables) > 1:
-            which = int(torch.randint(len(self.tables), (1,), generator=made, device=device))
+            which = int(torch.randint(len(self.tables), (1,), generator=generator, device=device))
         table = self.tables[which]
         if self.n_way is not None:
             # Distinct classes: those of the queries first, then random others.
-            key = torch.rand(self.n_classes, generator=made, device=device)
+            key = torch.rand(self.n_classes, generator=generator, device=device)
             key[self.labels[query_rows]] += 1
             key[(table >= 0).sum(1) == 0] -= 2
             needed = int((key >= 1).sum())
             table = table[key.topk(max(self.n_way, needed)).indices.sort().values]
-        keys = torch.rand(table.shape, generator=made, device=device)
+        keys = torch.rand(table.shape, generator=generator, device=device)
         keys[table < 0] = EMPTY
         if self.exclude_queries:
             keys -= torch.isin(table, query_rows).float()  # only where a class has no other image left
@@ -156,18 +156,18 @@ def balanced_rows(labels: Tensor, environments: Tensor, most: int) -> Tensor:
     return torch.cat(chosen)
 
 
-def rows_per_class(labels: Tensor, n: int, made: torch.Generator) -> Tensor:
+def rows_per_class(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """N random different rows of each class, classes ascending; all rows of a smaller class.
 
     Args:
         labels: (N,).
         n: rows a class.
-        made: a CPU generator.
+        generator: a CPU generator.
 
     Returns:
         (m,) row numbers.
     """
-    shuffled = torch.randperm(len(labels), generator=made)
+    shuffled = torch.randperm(len(labels), generator=generator)
     order = shuffled[labels[shuffled].sort(stable=True).indices]
     sizes = torch.bincount(labels)
     position = torch.arange(len(order)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)

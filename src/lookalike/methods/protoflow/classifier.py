@@ -1,6 +1,5 @@
-"""ProtoFlow: class-conditional mixtures over the latents of an invertible network.
+"""ProtoFlow: class-conditional mixtures over the latents of an invertible network (docs/algorithms/protoflow.md).
 
-Carmichael, Redgrave, Gonzalez Cedre and Scheirer, ECCV 2024 (arXiv 2407.12200); sections 3 to 6 of the specification.
 A query looks like the prototypes whose density at its latents is highest; a prototype is a distribution over images.
 """
 
@@ -9,22 +8,24 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
 from torch import Tensor
 
-from lookalike.backbones.base import Backbone
-from lookalike.backbones.dense_flow import DenseFlowBackbone, check_precision, content_seeds
+from lookalike.backbones.flow.backbone import DenseFlowBackbone, content_seeds
+from lookalike.backbones.flow.density import bits_per_dim
+from lookalike.contracts.backbone import Backbone
+from lookalike.contracts.classifier import Batch, Classifier, Prediction
+from lookalike.contracts.explanation import Explanation
+from lookalike.contracts.features import Features, ImageAccess, TrainingImages
+from lookalike.contracts.settings import TrainingSettings
+from lookalike.core.errors import LookalikeError
+from lookalike.core.tensors import read_weights
 from lookalike.data.images import crop_and_flip
-from lookalike.errors import LookalikeError
-from lookalike.explanation.record import Explanation
-from lookalike.methods.base import Batch, Classifier, Embedded, Looks, Pool, Prediction, TrainedSettings
+from lookalike.methods.protoflow.initialisation import init_prototypes
 from lookalike.methods.protoflow.interpret import explain_queries
 from lookalike.methods.protoflow.losses import (
-    bits_per_dim,
     cluster_loss,
     cross_entropy,
     diversity_loss,
@@ -34,128 +35,44 @@ from lookalike.methods.protoflow.losses import (
     ramp_up,
 )
 from lookalike.methods.protoflow.prototypes import (
-    Kind,
-    Likelihood,
-    Prototypes,
+    GaussianPrototypes,
     class_log_prob,
     drop_components,
     responsibilities,
 )
-from lookalike.methods.protoflow.start import start_prototypes
-from lookalike.settings import BackboneSettings, TrainingSettings
-from lookalike.settings import Settings as BaseSettings
-from lookalike.tensors import read_weights
+from lookalike.methods.protoflow.settings import ProtoFlowSettings
 
-Dropout = Annotated[float, Field(ge=0, lt=1)]
 IMAGES_AT_ONCE = 256
-BAD_STEPS = 2  # as the original, which stops at the third
 NEAREST = 5  # training images kept of each prototype
 
 
-class PrototypeSettings(BaseSettings):
-    """The mixtures."""
-
-    components: Annotated[int, Field(ge=1)] = Field(10, description="Prototypes of a class.")
-    kind: Kind = Field("diagonal", description="Which variances are free.")
-    likelihood: Likelihood = Field("total", description="All prototypes of a class together, or the best one.")
-    start: Literal["kmeans", "em", "random", "weights"] = Field(
-        "kmeans",
-        description="Means from clusters of the training latents; `em` sets variances and weights too; `weights` takes "
-        "all from the authors' classifier that `backbone.weights` names.",
-    )
-    lr_factor: Annotated[float, Field(gt=0)] = Field(10, description="Their learning rate over that of the flow.")
-    dropout: Dropout = Field(0, description="Share of prototypes left out at a training step.")
-
-
-class LossSettings(BaseSettings):
-    """Terms besides the cross-entropy of the posterior and the class-conditional bits a dimension."""
-
-    consistency: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Epochs over which the bits a dimension of the class predicted from another view rise to 1."
-    )
-    diversity: bool = Field(False, description="Push the prototypes of a class apart.")
-    cluster: bool = Field(False, description="Pull each prototype to the nearest latents of its class.")
-    base: bool = Field(False, description="Bits a dimension under a density that all classes share.")
-    base_prototypes: bool = Field(False, description="Those of the prototypes themselves; needs `base`.")
-
-    @model_validator(mode="after")
-    def _base_is_there(self) -> LossSettings:
-        if self.base_prototypes and not self.base:
-            raise ValueError("base_prototypes needs base: true, which trains the density it uses")
-        return self
-
-
-class Inference(BaseSettings):
-    """Settings of the posterior."""
-
-    samples: Annotated[int, Field(ge=1)] = Field(1, description="Draws of the flow's noises an image.")
-    views: bool = Field(False, description="Each further draw sees the image moved as training moves it.")
-    compat: bool = Field(False, description="Average log-densities over draws, as the original does, not densities.")
-    temperature: Annotated[float, Field(gt=0)] = Field(1, description="Log-densities are divided by it.")
-
-
-class Settings(TrainedSettings):
-    """Study entry of `protoflow`."""
-
-    has_gradient: ClassVar[bool] = False  # a flow takes whole numbers
-    method: Literal["protoflow"]
-    backbone_from: str | None = Field(None, description="A `dense_flow` model whose run of the same seed starts it.")
-    modes: Annotated[tuple[Literal["posterior"], ...], Field(min_length=1)] = ("posterior",)
-    explain: tuple[Literal["posterior"], ...] = ("posterior",)
-    backbone: BackboneSettings | None = Field(  # type: ignore[assignment]
-        None, description="The flow, where no other model starts it."
-    )
-    training: TrainingSettings | None = TrainingSettings()  # type: ignore[assignment]
-    trains: Literal["all", "flow", "prototypes", "means"] = Field(
-        "all", description="`prototypes` leaves the flow as it is, `means` trains it and the prototypes' means."
-    )
-    latent_dropout: Dropout = Field(0, description="Share of latents set to 0 at a training step.")
-    prototypes: PrototypeSettings = PrototypeSettings()
-    losses: LossSettings = LossSettings()
-    inference: Inference = Inference()
-
-    @model_validator(mode="after")
-    def _one_flow(self) -> Settings:
-        if (self.backbone is None) == (self.backbone_from is None):
-            raise ValueError("give either backbone: {name: dense_flow_small} or backbone_from: MODEL")
-        published = self.prototypes.start == "weights"
-        if published and (self.backbone is None or self.backbone.weights is None):
-            raise ValueError("prototypes.start: weights needs backbone: {name: ..., weights: FILE}")
-        check_precision(self.training)
-        if self.losses.base and self.trains == "prototypes":
-            raise ValueError("losses.base trains a density of the flow, which trains: prototypes leaves as it is")
-        if self.training is None and not published:
-            raise ValueError("training is left out, but nothing else makes prototypes; or write start: weights")
-        return self
-
-
-class Model(Classifier):
+class ProtoFlowClassifier(Classifier):
     """Flow and mixtures."""
 
-    bad_steps = BAD_STEPS
+    max_nonfinite_steps = 2  # as the original, which stops at the third
     backbone: DenseFlowBackbone
     typical: Tensor  # () mean log-density of the training images, nats
     nearest: Tensor  # (C, K, N) ids of the training images whose latents have the highest density under each prototype
     usage: Tensor  # (C, K) mean responsibility over the training images of the class
 
-    def __init__(self, settings: Settings, backbone: Backbone, n_classes: int) -> None:
+    def __init__(self, settings: ProtoFlowSettings, backbone: Backbone, n_classes: int) -> None:
         super().__init__(settings, backbone, n_classes)
         if not isinstance(backbone, DenseFlowBackbone):
             raise LookalikeError("protoflow needs an invertible network; write backbone: {name: dense_flow_small}.")
         self.settings = settings
-        wanted = settings.prototypes
-        self.prototypes = Prototypes(n_classes, wanted.components, backbone.flow.out_shape, wanted.kind)
+        mixtures = settings.prototypes
+        self.prototypes = GaussianPrototypes(n_classes, mixtures.components, backbone.flow.out_shape, mixtures.kind)
         self.backbone.requires_grad_(settings.trains != "prototypes")
         assert backbone.flow.base_dist is not None
         backbone.flow.base_dist.requires_grad_(settings.losses.base)
         self.prototypes.requires_grad_(settings.trains in ("all", "prototypes"))
         self.prototypes.mean.requires_grad_(settings.trains != "flow")
-        if wanted.start == "weights":
+        if mixtures.init == "weights":
             assert settings.backbone is not None
             assert settings.backbone.weights is not None
             self.prototypes.load_checkpoint(read_weights(Path(settings.backbone.weights)))
 
-    def train(self, mode: bool = True) -> Model:
+    def train(self, mode: bool = True) -> ProtoFlowClassifier:
         """A flow that is not trained stays in evaluation: its running statistics are not to move."""
         super().train(mode)
         if self.settings.trains == "prototypes":
@@ -165,31 +82,34 @@ class Model(Classifier):
     def parameter_groups(self) -> list[dict[str, object]]:
         """The flow at the training's rate, the prototypes at theirs and without decay."""
         flow, prototypes = (
-            [one for one in part.parameters() if one.requires_grad] for part in (self.backbone, self.prototypes)
+            [parameter for parameter in part.parameters() if parameter.requires_grad]
+            for part in (self.backbone, self.prototypes)
         )
         of_prototypes = {"lr_factor": self.settings.prototypes.lr_factor, "weight_decay": 0.0}
         groups: list[dict[str, object]] = [{"params": flow}, {"params": prototypes, **of_prototypes}]
         return [group for group in groups if group["params"]]
 
     @torch.no_grad()
-    def start_training(self, pool: Pool, made: torch.Generator, batch_size: int) -> None:
+    def init_from_data(self, pool: TrainingImages, generator: torch.Generator, batch_size: int) -> None:
         """ActNorm from one batch, then prototypes from the latents of all training images."""
-        rows = torch.randperm(len(pool.labels), generator=made, device=made.device)
-        first = pool.take(rows[:batch_size])
+        rows = torch.randperm(len(pool.labels), generator=generator, device=generator.device)
+        first = pool.load(rows[:batch_size])
         self.train()
-        self.backbone.start_training(first, made)
-        if self.settings.prototypes.start in ("random", "weights"):
+        self.backbone.init_from_data(first, generator)
+        if self.settings.prototypes.init in ("random", "weights"):
             return
         self.eval()
-        maps = (self.backbone.feature_map(pool.take(some)) for some in rows.split(IMAGES_AT_ONCE))
-        latents = torch.cat([one.flatten(1).cpu() for one in maps])
-        on_cpu = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=made, device=made.device)))
-        fit = self.settings.prototypes.start == "em"
-        start_prototypes(self.prototypes, latents, pool.labels[rows].cpu(), on_cpu, fit)
+        maps = (self.backbone.feature_map(pool.load(batch)) for batch in rows.split(IMAGES_AT_ONCE))
+        latents = torch.cat([latent.flatten(1).cpu() for latent in maps])
+        on_cpu = torch.Generator().manual_seed(
+            int(torch.randint(2**31, (), generator=generator, device=generator.device))
+        )
+        fit = self.settings.prototypes.init == "em"
+        init_prototypes(self.prototypes, latents, pool.labels[rows].cpu(), on_cpu, fit)
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy, class-conditional bits a dimension, and what the study adds; and (B, C) log-densities."""
-        flow, wanted, noise = self.backbone.flow, self.settings.losses, batch.generators["noise"]
+        flow, losses, noise = self.backbone.flow, self.settings.losses, batch.generators["noise"]
         encoded = self.backbone.encode(batch.images, flow.draw_noises(len(batch.images), noise))
         weighted = self.prototypes.weighted(F.dropout(encoded.z, self.settings.latent_dropout))
         if self.settings.prototypes.dropout:
@@ -200,16 +120,16 @@ class Model(Classifier):
         log_probs = class_log_prob(weighted, self.settings.prototypes.likelihood)
         loss = cross_entropy(log_probs, batch.labels)
         loss = loss + bits_per_dim(encoded.ldj, label_log_prob(log_probs, batch.labels), flow.dims)
-        if wanted.consistency is not None:
-            own = bits_per_dim(encoded.ldj, label_log_prob(log_probs, self._other_view(batch)), flow.dims)
-            loss = loss + ramp_up(batch.epoch, 0, wanted.consistency) * own
-        if wanted.diversity:
+        if losses.consistency is not None:
+            of_view = bits_per_dim(encoded.ldj, label_log_prob(log_probs, self._other_view(batch)), flow.dims)
+            loss = loss + ramp_up(batch.epoch, 0, losses.consistency) * of_view
+        if losses.diversity:
             loss = loss + diversity_loss(self.prototypes.means(), self.prototypes.log_vars())
-        if wanted.cluster:
+        if losses.cluster:
             loss = loss + cluster_loss(encoded.z.flatten(1), batch.labels, self.prototypes.means())
-        if wanted.base:
+        if losses.base:
             loss = loss + bits_per_dim(encoded.ldj, flow.log_base(encoded.z), flow.dims)
-        if wanted.base_prototypes:
+        if losses.base_prototypes:
             means = self.prototypes.means().unflatten(2, flow.out_shape).flatten(0, 1)
             loss = loss + prototype_loss(flow.log_base(means), flow.dims)
         return loss, log_probs
@@ -218,7 +138,7 @@ class Model(Classifier):
     def _other_view(self, batch: Batch) -> Tensor:
         """(B,) classes predicted from another view of the images, in evaluation."""
         self.eval()
-        images = batch.pool.take(batch.rows, batch.generators["view"])
+        images = batch.pool.load(batch.rows, batch.generators["view"])
         encoded = self.backbone.encode(images, self.backbone.flow.draw_noises(len(images), batch.generators["noise"]))
         guess = self.prototypes(encoded.z, self.settings.prototypes.likelihood).argmax(1)
         self.train()
@@ -241,24 +161,24 @@ class Model(Classifier):
         most, side = 2 * training.crop_padding + 1, seeds >> 32 & 1
         return crop_and_flip(images, training.crop_padding, down % most, across % most, (side == 1) & training.flip)
 
-    def draws(self, queries: Embedded) -> tuple[Tensor, Tensor]:
+    def draws(self, queries: Features) -> tuple[Tensor, Tensor]:
         """Log-densities of the components (S, B, C, K) and log-determinants (S, B) of embedded queries."""
         features = queries.features.unflatten(1, (self.settings.inference.samples, -1)).transpose(0, 1)
         latents, ldj = features[..., :-1], features[..., -1]
-        weighted = torch.stack([self.prototypes.weighted(one) for one in latents])
+        weighted = torch.stack([self.prototypes.weighted(draw) for draw in latents])
         return weighted, ldj
 
-    def joint(self, queries: Embedded) -> Tensor:
+    def joint(self, queries: Features) -> Tensor:
         """(B, C, K) log-density of queries and a prototype of a class, nats: the mean over draws."""
         weighted, ldj = self.draws(queries)
         return self._mean_of_draws(weighted + ldj[..., None, None])
 
     def _mean_of_draws(self, log_densities: Tensor) -> Tensor:
-        if self.settings.inference.compat:
+        if self.settings.compat:
             return log_densities.mean(0)
         return log_densities.logsumexp(0) - math.log(len(log_densities))
 
-    def log_probs(self, queries: Embedded) -> Tensor:
+    def log_probs(self, queries: Features) -> Tensor:
         """(B, C) log p(x, z | class) of the likelihood that the study chose, nats."""
         return self.log_probs_of(*self.draws(queries))
 
@@ -266,16 +186,16 @@ class Model(Classifier):
         """(B, C) of what `draws` gives."""
         return self._mean_of_draws(class_log_prob(weighted, self.settings.prototypes.likelihood) + ldj[..., None])
 
-    def predict(self, queries: Embedded, mode: str) -> Prediction:
+    def predict(self, queries: Features, mode: str) -> Prediction:
         """Posterior; over several draws the mean of densities, not of their logarithms."""
         return Prediction((self.log_probs(queries) / self.settings.inference.temperature).log_softmax(1).float())
 
-    def log_density(self, queries: Embedded) -> Tensor:
+    def log_density(self, queries: Features) -> Tensor:
         """(B,) log-density of queries, classes equally likely, nats."""
         weighted, ldj = self.draws(queries)
         return self._mean_of_draws(marginal_log_prob(class_log_prob(weighted, "total")) + ldj)
 
-    def measures(self, queries: Embedded, mode: str) -> dict[str, Tensor]:
+    def query_metrics(self, queries: Features, mode: str) -> dict[str, Tensor]:
         """Per query, (B,) each.
 
         `log_density` in nats and `bits_per_dim`, a bound; `typicality`: minus the distance of the log-density from
@@ -285,40 +205,40 @@ class Model(Classifier):
         density = self.log_density(queries)
         bits = -density / (math.log(2) * self.backbone.flow.dims)
         return {"log_density": density, "bits_per_dim": bits, "typicality": -(density - self.typical).abs()} | {
-            name: queries.compared[name] for name in ("reconstruction_error", "changed_pixels")
+            name: queries.match_scores[name] for name in ("reconstruction_error", "changed_pixels")
         }
 
     @torch.no_grad()
-    def compare(self, queries: Embedded, images: Looks) -> Embedded:
+    def match_queries(self, queries: Features, images: ImageAccess) -> Features:
         """Queries with how exactly the flow gives them back."""
         flow, errors, changed = self.backbone.flow, [], []
         for rows in torch.arange(len(queries)).split(IMAGES_AT_ONCE):
-            some = images.take(rows)
-            encoded = self.backbone.encode(some, self.backbone.noises_of(some, 0))
+            batch = images.load(rows)
+            encoded = self.backbone.encode(batch, self.backbone.noises_of(batch, 0))
             back = flow.decode(encoded.z, encoded.dropped)
             errors.append((back - encoded.start).abs().flatten(1).amax(1).cpu())
-            changed.append((flow.to_pixels(back) != some.round()).flatten(1).sum(1).cpu())
+            changed.append((flow.to_pixels(back) != batch.round()).flatten(1).sum(1).cpu())
         return replace(
-            queries, compared={"reconstruction_error": torch.cat(errors), "changed_pixels": torch.cat(changed)}
+            queries, match_scores={"reconstruction_error": torch.cat(errors), "changed_pixels": torch.cat(changed)}
         )
 
     @torch.no_grad()
-    def build_support(self, support: Embedded, seed: int) -> None:
+    def build_support(self, support: Features, seed: int) -> None:
         """Which training images each prototype is nearest to, how much it is used, and how likely they are."""
         count, shape = min(NEAREST, len(support)), self.prototypes.logits.shape
         best, nearest = torch.full((*shape, 0), -torch.inf), torch.zeros(*shape, 0, dtype=torch.int64)
         self.usage, densities = torch.zeros(shape), []
         for rows in torch.arange(len(support)).split(IMAGES_AT_ONCE):
-            some = support.rows(rows)
-            own = responsibilities(self.joint(some)[torch.arange(len(some)), some.labels])  # (n, K)
-            self.usage.index_add_(0, some.labels, own)
+            batch = support.rows(rows)
+            of_class = responsibilities(self.joint(batch)[torch.arange(len(batch)), batch.labels])  # (n, K)
+            self.usage.index_add_(0, batch.labels, of_class)
             # Of latents alone: the density of images is highest for the plainest ones, whatever the prototype.
-            near = self.draws(some)[0].mean(0)  # (n, C, K)
+            near = self.draws(batch)[0].mean(0)  # (n, C, K)
             best, places = torch.cat([best, near.permute(1, 2, 0)], 2).topk(
-                min(count, best.shape[2] + len(some)), 2, sorted=True
+                min(count, best.shape[2] + len(batch)), 2, sorted=True
             )
-            nearest = torch.cat([nearest, some.ids.expand(*shape, -1)], 2).gather(2, places)
-            densities.append(self.log_density(some))
+            nearest = torch.cat([nearest, batch.ids.expand(*shape, -1)], 2).gather(2, places)
+            densities.append(self.log_density(batch))
         self.nearest, self.typical = nearest, torch.cat(densities).double().mean()
         self.usage /= support.labels.bincount(minlength=self.n_classes).clamp_min(1)[:, None]
 
@@ -330,6 +250,6 @@ class Model(Classifier):
         """Take it back."""
         self.typical, self.nearest, self.usage = (tensors[name] for name in ("typical", "nearest", "usage"))
 
-    def explain(self, queries: Embedded, mode: str) -> list[Explanation]:
+    def explain(self, queries: Features, mode: str) -> list[Explanation]:
         """The prototypes that a query looks like, as pictures, with the training images nearest to each."""
         return explain_queries(self, queries, mode)

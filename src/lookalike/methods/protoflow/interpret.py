@@ -1,6 +1,6 @@
 """What a prototype means: pictures of it, images between two of them, and how much each is worth.
 
-Section 7 of the specification. A picture is the inverse of latents, the halves that the flow drops on its way at 0,
+A picture is the inverse of latents, the halves that the flow drops on its way at 0,
 their mode.
 """
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lookalike.explanation.record import Explanation, PrototypeMatch, exemplars
-from lookalike.methods.base import Embedded
-from lookalike.methods.protoflow.flow.dense_flow import DenseFlow
+from lookalike.backbones.flow.dense_flow import DenseFlow
+from lookalike.contracts.explanation import Explanation, PrototypeMatch, build_explanations
+from lookalike.contracts.features import Features
 from lookalike.methods.protoflow.prototypes import responsibilities
 
 if TYPE_CHECKING:
-    from lookalike.methods.protoflow.classifier import Model
+    from lookalike.methods.protoflow.classifier import ProtoFlowClassifier
 
 PICTURES_AT_ONCE = 256
 SHOWN_PROTOTYPES = 3
@@ -28,29 +28,33 @@ def pictures(flow: DenseFlow, latents: Tensor, dropped: list[Tensor] | None = No
     """Images (N, C, H, W) uint8 of latents (N, D).
 
     Args:
-        flow: in evaluation; its batch statistics would tie pictures to each other.
-        latents: of the last scale.
-        dropped: (N, ...) the halves left behind, first one first; their mode without.
+        flow: The flow in evaluation; its batch statistics would tie pictures to each other.
+        latents: (N, D) latents of the last scale.
+        dropped: Halves (N, ...) left behind, first one first; their mode without.
     """
     device = next(flow.parameters()).device
     halves = dropped or [torch.zeros(len(latents), *shape) for shape in flow.dropped_shapes()]
-    found = []
+    parts = []
     for rows in torch.arange(len(latents)).split(PICTURES_AT_ONCE):
         z = latents[rows].view(-1, *flow.out_shape).to(device)
         decoded = flow.decode(z, [half[rows].to(device) for half in halves])
-        found.append(flow.to_pixels(decoded).to(torch.uint8).cpu())
-    return torch.cat(found)
+        parts.append(flow.to_pixels(decoded).to(torch.uint8).cpu())
+    return torch.cat(parts)
 
 
-def sample_pictures(model: Model, classes: int, temperatures: tuple[float, ...], made: torch.Generator) -> Tensor:
+def sample_pictures(
+    model: ProtoFlowClassifier, classes: int, temperatures: tuple[float, ...], generator: torch.Generator
+) -> Tensor:
     """A sample of every prototype at several temperatures, (classes, K, T, channels, H, W) uint8.
 
     Temperatures multiply the standard deviations, of the dropped halves too; the noise is the same at each.
     """
     flow, means = model.backbone.flow, model.prototypes.means().detach()[:classes]
     deviations = (model.prototypes.log_vars().detach()[:classes] / 2).exp()
-    noise = torch.randn(means.shape, generator=made)
-    halves = [torch.randn(*means.shape[:2], *shape, generator=made).flatten(0, 1) for shape in flow.dropped_shapes()]
+    noise = torch.randn(means.shape, generator=generator)
+    halves = [
+        torch.randn(*means.shape[:2], *shape, generator=generator).flatten(0, 1) for shape in flow.dropped_shapes()
+    ]
     of_each = [
         pictures(flow, (means + t * deviations * noise).flatten(0, 1), [t * half for half in halves])
         for t in temperatures
@@ -58,13 +62,13 @@ def sample_pictures(model: Model, classes: int, temperatures: tuple[float, ...],
     return torch.stack(of_each, 1).unflatten(0, means.shape[:2])
 
 
-def between(model: Model, pairs: list[tuple[tuple[int, int], tuple[int, int]]], steps: int) -> Tensor:
+def between(model: ProtoFlowClassifier, pairs: list[tuple[tuple[int, int], tuple[int, int]]], steps: int) -> Tensor:
     """Pictures on the straight way between latents of two prototypes, (P, steps, channels, H, W) uint8.
 
     Args:
-        model: the classifier.
-        pairs: (class, component) of the first and of the last picture.
-        steps: pictures a pair, both ends included.
+        model: The classifier.
+        pairs: Class and component of the first and of the last picture of each pair.
+        steps: Pictures of each pair, both ends included.
     """
     means = model.prototypes.means().detach()
     ends = torch.stack([torch.stack([means[first], means[last]]) for first, last in pairs])  # (P, 2, D)
@@ -85,13 +89,13 @@ def pruning_order(usage: Tensor) -> Tensor:
     return torch.stack([order // usage.shape[1], order % usage.shape[1]], 1)
 
 
-def pruned_accuracy(model: Model, queries: Embedded, points: int) -> Tensor:
+def pruned_accuracy(model: ProtoFlowClassifier, queries: Features, points: int) -> Tensor:
     """Accuracy with fewer prototypes, (points, 2): prototypes kept, share of right answers.
 
     Args:
-        model: the classifier with its support.
-        queries: embedded.
-        points: numbers of prototypes to try, from all to one a class.
+        model: The classifier with its support.
+        queries: Embedded queries.
+        points: How many numbers of prototypes to try, from all to one a class.
     """
     usage = model.usage
     order, (rest, ldj) = pruning_order(usage), model.draws(queries)
@@ -105,7 +109,7 @@ def pruned_accuracy(model: Model, queries: Embedded, points: int) -> Tensor:
     return torch.stack(rows)
 
 
-def explain_queries(model: Model, queries: Embedded, mode: str) -> list[Explanation]:
+def explain_queries(model: ProtoFlowClassifier, queries: Features, mode: str) -> list[Explanation]:
     """Records with the prototypes that queries look most like, of all classes, the best first."""
     prediction, joint = model.predict(queries, mode), model.joint(queries)  # (B, C, K)
     within = responsibilities(joint)
@@ -116,7 +120,7 @@ def explain_queries(model: Model, queries: Embedded, mode: str) -> list[Explanat
     drawn = pictures(model.backbone.flow, model.prototypes.means().detach().flatten(0, 1)[shown])
     picture = dict(zip(shown.tolist(), drawn.permute(0, 2, 3, 1).tolist(), strict=True))
     none = torch.zeros(len(queries), 0)
-    records = exemplars(queries, prediction, mode, none.long(), none.long(), none)
+    records = build_explanations(queries, prediction, mode, none.long(), none.long(), none)
     for row, record in enumerate(records):
         for place in best[row].tolist():
             label, component = divmod(place, components)

@@ -1,4 +1,4 @@
-"""Losses of a prototype classifier on a flow, in log-space; section 4 of the specification.
+"""Losses of a prototype classifier on a flow, in log-space (docs/algorithms/protoflow.md, section 4).
 
 `ldj` (B,) is the flow's, nats; `log_probs` (B, C) are log p(z | class); `dims` the numbers of an image, C H W.
 """
@@ -15,15 +15,10 @@ from torch.utils.checkpoint import checkpoint
 MOST_NUMBERS = 2**24  # of pairs of components in memory at a time: 64 MiB a tensor
 
 
-def bits_per_dim(ldj: Tensor, log_prob: Tensor, dims: int) -> Tensor:
-    """() mean bits a dimension under the density that gave `log_prob` (B,)."""
-    return -(ldj + log_prob).mean() / (math.log(2) * dims)
-
-
 def label_log_prob(log_probs: Tensor, labels: Tensor) -> Tensor:
     """(B,) of the given classes; where the label is -1, of all classes together without their prior."""
-    own = log_probs.gather(1, labels.clamp_min(0)[:, None])[:, 0]
-    return torch.where(labels < 0, log_probs.logsumexp(1), own)
+    of_label = log_probs.gather(1, labels.clamp_min(0)[:, None])[:, 0]
+    return torch.where(labels < 0, log_probs.logsumexp(1), of_label)
 
 
 def marginal_log_prob(log_probs: Tensor) -> Tensor:
@@ -68,14 +63,14 @@ def diversity_loss(means: Tensor, log_vars: Tensor) -> Tensor:
     at_once = max(1, MOST_NUMBERS // (pairs.shape[1] * means.shape[2]))
 
     def of_classes(mean: Tensor, log_var: Tensor) -> Tensor:
-        first, second = ((mean[:, some], log_var[:, some]) for some in pairs)
+        first, second = ((mean[:, members], log_var[:, members]) for members in pairs)
         return hellinger(*first, *second).sum()
 
     parts = zip(means.split(at_once), log_vars.split(at_once), strict=True)
     # Computed again in the backward pass: of 200 classes with ten components, pairs of one scale take gigabytes.
     total = torch.stack([checkpoint(of_classes, *part, use_reentrant=False) for part in parts]).sum()  # type: ignore[misc]
-    found: Tensor = -total / (len(means) * pairs.shape[1])
-    return found
+    loss: Tensor = -total / (len(means) * pairs.shape[1])
+    return loss
 
 
 def cluster_loss(z: Tensor, labels: Tensor, means: Tensor) -> Tensor:
@@ -88,8 +83,8 @@ def cluster_loss(z: Tensor, labels: Tensor, means: Tensor) -> Tensor:
     """
     there = labels.unique()
     distance = torch.cdist(means[there].flatten(0, 1), z).view(len(there), means.shape[1], -1)  # (c, K, B)
-    own = labels == there[:, None]  # (c, B)
-    return distance.masked_fill(~own[:, None], torch.inf).amin(2).mean()
+    same = labels == there[:, None]  # (c, B)
+    return distance.masked_fill(~same[:, None], torch.inf).amin(2).mean()
 
 
 def prototype_loss(log_base: Tensor, dims: int) -> Tensor:

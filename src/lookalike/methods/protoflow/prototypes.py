@@ -1,24 +1,23 @@
 """Prototypes: class-conditional mixtures of normals over latents, all classes and components at once.
 
-Carmichael, Redgrave, Gonzalez Cedre and Scheirer, ECCV 2024 (arXiv 2407.12200); section 3 of the specification. A
-component is a "prototypical distribution". There is one meaning of variance here, sigma^2, kept as its logarithm; the
-original's density uses the root of its parameter v, its sampler v itself: `from_checkpoint` takes sigma^2 = sqrt(v).
+Carmichael, Redgrave, Gonzalez Cedre and Scheirer, ECCV 2024 (arXiv 2407.12200) (docs/algorithms/protoflow.md, sections
+2 and 3). A component is a "prototypical distribution". There is one meaning of variance here, sigma^2, kept as its
+logarithm; the original's density uses the root of its parameter v, its sampler v itself: `load_checkpoint` takes
+sigma^2 = sqrt(v).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lookalike.errors import LookalikeError
-from lookalike.methods.protoflow.kept import Kept
+from lookalike.core.errors import LookalikeError
+from lookalike.core.parameter_cache import ParameterCache
+from lookalike.methods.protoflow import Likelihood, PrototypeKind
 
-Kind = Literal["diagonal", "isotropic", "per_channel"]
-Likelihood = Literal["total", "max"]
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -57,8 +56,8 @@ class Expanded:
         z = z - self.centre
         linear = z @ self.linear.T
         squares = z.square() if torch.is_grad_enabled() else z.square_()  # new pages cost as much as the product
-        found = torch.addmm(linear, squares, self.quadratic.T)
-        return found.view(-1, *self.constant.shape) + self.constant
+        products = torch.addmm(linear, squares, self.quadratic.T)
+        return products.view(-1, *self.constant.shape) + self.constant
 
 
 def component_log_prob(z: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:
@@ -75,18 +74,28 @@ def component_log_prob(z: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:
     return Expanded.of(means, log_vars).log_prob(z)
 
 
-class Prototypes(nn.Module):
-    """The mixtures of all classes.
+class GaussianPrototypes(nn.Module):
+    """Class-conditional mixtures of normals: K prototypes of each of C classes over latents (ECCV 2024, section 3).
 
     Args:
-        classes: C.
-        components: K a class.
-        latent: (channels, height, width) of the flow's latents.
-        kind: which variances are free: every number's, one a component, one a component and channel; with the last,
-            means are one a channel too.
+        classes: Number of classes C.
+        components: Prototypes K of each class.
+        latent: Channels, height and width of the latents.
+        kind: Variances that are free: every number's (`diagonal`), one of each component (`isotropic`), or one of each
+            component and channel (`per_channel`); with the last, means are one of each channel too.
+
+    Example:
+        >>> import torch
+        >>> from lookalike import GaussianPrototypes
+        >>> prototypes = GaussianPrototypes(classes=3, components=2, latent=(4, 1, 1))
+        >>> log_densities = prototypes(torch.randn(5, 4, 1, 1))  # log p(z | class), nats
+        >>> log_densities.shape, log_densities.softmax(1).sum(1).allclose(torch.ones(5))
+        (torch.Size([5, 3]), True)
     """
 
-    def __init__(self, classes: int, components: int, latent: tuple[int, int, int], kind: Kind = "diagonal") -> None:
+    def __init__(
+        self, classes: int, components: int, latent: tuple[int, int, int], kind: PrototypeKind = "diagonal"
+    ) -> None:
         super().__init__()
         self.kind, self.latent = kind, latent
         channels, dims = latent[0], math.prod(latent)
@@ -94,7 +103,7 @@ class Prototypes(nn.Module):
         self.mean = nn.Parameter(torch.randn(classes, components, channels if kind == "per_channel" else dims))
         self.log_var = nn.Parameter(torch.zeros(classes, components, free))
         self.logits = nn.Parameter(torch.zeros(classes, components))
-        self._kept = Kept()
+        self._kept = ParameterCache()
 
     def means(self) -> Tensor:
         """(C, K, D)."""
@@ -135,7 +144,7 @@ class Prototypes(nn.Module):
         label: int,
         component: int,
         count: int,
-        made: torch.Generator,
+        generator: torch.Generator,
         temperature: float = 1.0,
         within: float | None = None,
     ) -> Tensor:
@@ -145,15 +154,15 @@ class Prototypes(nn.Module):
             label: class.
             component: of the class.
             count: how many.
-            made: source of randomness.
+            generator: source of randomness.
             temperature: of the standard deviation; 0 gives the mean.
             within: standard deviations that no number leaves; unlimited when left out.
         """
         shape = (count, math.prod(self.latent))
-        noise = torch.randn(shape, generator=made, device=made.device).to(self.mean)
+        noise = torch.randn(shape, generator=generator, device=generator.device).to(self.mean)
         if within is not None:  # by the inverse distribution: no draw is thrown away
             edge = math.erf(within / math.sqrt(2))
-            uniform = torch.rand(shape, generator=made, device=made.device).to(self.mean)
+            uniform = torch.rand(shape, generator=generator, device=generator.device).to(self.mean)
             noise = math.sqrt(2) * torch.erfinv((2 * uniform - 1) * edge)
         mean, log_var = self.means()[label, component], self.log_vars()[label, component]
         return (mean + temperature * (log_var / 2).exp() * noise).view(count, *self.latent)
@@ -164,23 +173,25 @@ class Prototypes(nn.Module):
         Raises:
             LookalikeError: number of classes, components or dimensions differ.
         """
-        own = {name: value.clone() for name, value in self.state_dict().items()}
-        known = {int(name.split(".")[1]) for name in state if name.startswith("gmms.")}
-        if known and len(known) != len(self.mean):
-            raise LookalikeError(f"the checkpoint has mixtures of {len(known)} classes, the data set {len(self.mean)}.")
+        tensors = {name: value.clone() for name, value in self.state_dict().items()}
+        labels = {int(name.split(".")[1]) for name in state if name.startswith("gmms.")}
+        if labels and len(labels) != len(self.mean):
+            raise LookalikeError(
+                f"the checkpoint has mixtures of {len(labels)} classes, the data set {len(self.mean)}."
+            )
         try:
             for label in range(len(self.mean)):
                 for name, value in _one_class(state, f"gmms.{label}.", self.kind).items():
-                    own[name][label] = value.view_as(own[name][label])
+                    tensors[name][label] = value.view_as(tensors[name][label])
         except (KeyError, RuntimeError) as error:
             raise LookalikeError(
                 f"the checkpoint's mixtures do not fit {len(self.mean)} classes of {self.mean.shape[1]} components "
                 f"({str(error).splitlines()[0]})."
             ) from None
-        self.load_state_dict(own)
+        self.load_state_dict(tensors)
 
 
-def _one_class(state: dict[str, Tensor], prefix: str, kind: Kind) -> dict[str, Tensor]:
+def _one_class(state: dict[str, Tensor], prefix: str, kind: PrototypeKind) -> dict[str, Tensor]:
     if kind == "diagonal":
         # The density divides by the root of v, so that the root is the variance.
         log_var = state[f"{prefix}var"].clamp_min(torch.finfo(torch.float32).tiny).log() / 2

@@ -1,1 +1,0 @@
-"""The Explanation record, support influence, drawings."""

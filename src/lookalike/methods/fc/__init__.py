@@ -1,0 +1,1 @@
+"""The plain linear head on pooled features: the baseline of all four papers."""

@@ -1,1 +1,0 @@
-"""DenseFlow: the normalizing flow below ProtoFlow."""

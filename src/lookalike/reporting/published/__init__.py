@@ -1,0 +1,1 @@
+"""Published numbers beside reproduced ones: `compare` gives each its verdict."""

@@ -1,1 +1,0 @@
-"""What inference needs, precomputed: features, centroids, neighbours."""

@@ -1,0 +1,1 @@
+from helpers.miniatures import prepare, source  # noqa: F401
