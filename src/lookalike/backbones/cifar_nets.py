@@ -295,7 +295,7 @@ class CifarShuffleNetV2(Backbone):
 
     Args:
         image_shape: (C, H, W).
-        widths: of the three stages.
+        widths: Channels of the three stages.
     """
 
     dim = 1024
@@ -340,8 +340,8 @@ class WideResNet(Backbone):
 
     Args:
         image_shape: (C, H, W).
-        width: k of the name.
-        depth: of the name.
+        width: Factor k of the name that widens the stages.
+        depth: Number of layers in the name.
     """
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 10, depth: int = 28) -> None:

@@ -11,7 +11,7 @@ from lookalike.contracts.backbone import Backbone
 
 
 class TorchvisionResNet(Backbone):
-    """torchvision's ResNet up to its last stage; keys as in torchvision's weight files."""
+    """The ResNet of torchvision up to its last stage; keys as in torchvision's weight files."""
 
     def __init__(self, image_shape: tuple[int, ...], name: str | torchvision.models.ResNet) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class BBNResNet50(TorchvisionResNet):
 
 
 class TorchvisionDenseNet(Backbone):
-    """torchvision's DenseNet up to the ReLU after its last norm; keys as in torchvision's weight files."""
+    """The DenseNet of torchvision up to the ReLU after its last norm; keys as in torchvision's weight files."""
 
     def __init__(self, image_shape: tuple[int, ...], name: str) -> None:
         super().__init__()

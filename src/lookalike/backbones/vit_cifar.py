@@ -20,10 +20,10 @@ class CifarViT(Backbone):
     """A transformer on 8 x 8 patches of an image.
 
     Args:
-        image_shape: channels, height, width.
+        image_shape: Channels, height, width.
 
     Raises:
-        LookalikeError: the sides of the images are no multiples of 8.
+        LookalikeError: The sides of the images are no multiples of 8.
     """
 
     def __init__(self, image_shape: tuple[int, ...]) -> None:

@@ -238,7 +238,7 @@ def _arrow_type(hint: Any, number: str = "") -> pa.DataType:
         return pa.list_(_arrow_type(get_args(hint)[0], number))
     if is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
-        return pa.struct([(one.name, _arrow_type(hints[one.name])) for one in fields(hint)])
+        return pa.struct([(field.name, _arrow_type(hints[field.name])) for field in fields(hint)])
     return pa.string() if hint is str else pa.type_for_alias(number or {int: "int64", float: "float64"}[hint])
 
 

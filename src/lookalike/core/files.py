@@ -52,7 +52,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        LookalikeError: the file is missing or is not JSON.
+        LookalikeError: The file is missing or is not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """Write tensors and text.
 
     Raises:
-        LookalikeError: the disk is full or not writable; an older file is unchanged.
+        LookalikeError: The disk is full or not writable; an older file is unchanged.
     """
     on_cpu = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
     with writing(path) as temporary:
@@ -33,7 +33,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Named tensors of somebody else's weights file: .safetensors, or .pt / .pth as torch writes plain tensors.
 
     Raises:
-        LookalikeError: the file is missing, unreadable, or a pickle of other objects.
+        LookalikeError: The file is missing, unreadable, or a pickle of other objects.
     """
     if not path.exists():
         raise LookalikeError(f"weights file {path} is missing; put it there or change the study.")
@@ -61,7 +61,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read tensors.
 
     Raises:
-        LookalikeError: the file is missing or truncated.
+        LookalikeError: The file is missing or truncated.
     """
     try:
         return load_file(path)

@@ -23,7 +23,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar (plain, gzip, bzip2, xz) or zip into a folder that exists only when all is there.
 
     Raises:
-        LookalikeError: the archive is damaged, or holds a path outside, a link, a device, a file twice, or
+        LookalikeError: The archive is damaged, or holds a path outside, a link, a device, a file twice, or
             more than `LARGEST_GROWTH` times its own size.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")

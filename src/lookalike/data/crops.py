@@ -44,7 +44,7 @@ def centre(image: Image.Image, resize: int, size: int) -> Image.Image:
 
 
 def inside_box(box: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """left, top, right, bottom in whole pixels of a box x, y, width, height, cut to the image."""
+    """Corners left, top, right, bottom in whole pixels of a box x, y, width, height, cut to the image."""
     x, y, width, height = (float(value) for value in box)
     left, top = max(math.floor(x), 0), max(math.floor(y), 0)
     right, bottom = min(math.ceil(x + width), size[0]), min(math.ceil(y + height), size[1])
@@ -52,14 +52,14 @@ def inside_box(box: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, i
 
 
 def random_crop(size: tuple[int, int], areas: tuple[float, float], draw: list[float]) -> tuple[int, int, int, int]:
-    """left, top, right, bottom of a random crop: share of the area uniform, ratio uniform in its logarithm.
+    """Corners left, top, right, bottom of a random crop: share of the area uniform, ratio uniform in its logarithm.
 
     Ten tries, then the largest central crop whose ratio is allowed, as torchvision's random resized crop.
 
     Args:
-        size: width and height of the image.
-        areas: smallest and largest share of the area.
-        draw: uniform numbers, four a try.
+        size: Width and height of the image.
+        areas: Smallest and largest share of the area.
+        draw: Uniform numbers, four a try.
     """
     width, height = size
     for start in range(0, 4 * TRIES, 4):

@@ -18,11 +18,11 @@ def decode(content: bytes, name: str) -> tuple[Image.Image, str]:
     """The image in RGB and the mode it had.
 
     Args:
-        content: bytes of the file.
-        name: for messages.
+        content: Bytes of the file.
+        name: Name of the file in messages.
 
     Raises:
-        LookalikeError: the file is no image, is truncated, or has no 8-bit RGB form.
+        LookalikeError: The file is no image, is truncated, or has no 8-bit RGB form.
     """
     try:
         with warnings.catch_warnings():

@@ -186,7 +186,7 @@ def _part(folder: Path, name: str) -> Path:
 
 
 class Transfer:
-    """pooch's downloader that goes on where an earlier one stopped.
+    """A downloader for pooch that goes on where an earlier one stopped.
 
     Bytes collect in a `.part` file beside the target. A note beside it says which version of which address they
     belong to, so that two versions are never joined.
@@ -201,7 +201,7 @@ class Transfer:
 
         Raises:
             requests.RequestException: the server refuses, or drops the connection too often.
-            LookalikeError: the disk is full.
+            LookalikeError: The disk is full.
         """
         for attempt in range(ATTEMPTS):
             try:

@@ -15,7 +15,7 @@ def framed_points(data: PreparedData, rows: np.ndarray) -> Tensor | None:
     """Key points of images as models see them: trimmed, cut and resized.
 
     Args:
-        data: the prepared data set.
+        data: The prepared data set.
         rows: (n,) index rows.
 
     Returns:

@@ -34,10 +34,10 @@ def open_images(
     """The images of a subset, ready for batches.
 
     Args:
-        data: the prepared data set.
+        data: The prepared data set.
         rows: (n,) index rows.
-        device: where batches live.
-        training: what augmentation there is; none without.
+        device: Where batches live.
+        training: What augmentation there is; none without.
     """
     kind = Photographs if data.encoded else DeviceImages
     return kind(data, rows, device, training)
@@ -49,7 +49,8 @@ class Images(ABC):
     Attributes:
         labels, environments: (n,) int64 on the device.
         ids: (n,) int64 image ids of the data set's index.
-        change: for evaluation sets made of others: images (B, C, H, W) in [0, 1] and their ids -> changed images.
+        change: How an evaluation set is computed from another: images (B, C, H, W) in [0, 1] and their ids -> changed
+            images.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ def crop_and_flip(images: Tensor, padding: int, down: Tensor, across: Tensor, fl
 
     Args:
         images: (n, C, H, W).
-        padding: pixels on each side.
+        padding: Pixels on each side.
         down: (n,) row of the padded image where the cut begins.
         across: (n,) column where it begins.
         flipped: (n,) bool: left and right exchanged.

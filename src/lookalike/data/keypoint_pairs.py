@@ -47,11 +47,11 @@ class Pair:
     """Two images and the points that correspond.
 
     Attributes:
-        source, target: files.
+        source, target: Files.
         points, moved: (P, 2) x and y in pixels of the source and of the target.
-        extent: pixels of the target: its object's longer side, by which SPair-71k and PF-WILLOW judge; both of its
+        extent: Pixels of the target: its object's longer side, by which SPair-71k and PF-WILLOW judge; both of its
             sides' lengths before squashing, (2,). None where the image's side counts (PF-PASCAL).
-        flip: whether both images are mirrored (PF-PASCAL's training list).
+        flip: Whether both images are mirrored (PF-PASCAL's training list).
     """
 
     source: Path
@@ -68,11 +68,11 @@ def read_pairs(layout: Layout, folder: Path, split: Split) -> list[Pair]:
     Args:
         layout: PF-PASCAL: `<split>_pairs.csv`, `JPEGImages/`, `Annotations/<class>/*.mat`; SPair-71k: `Layout/large/`,
             `PairAnnotation/`, `JPEGImages/<class>/`; PF-WILLOW: `test_pairs.csv` and the images it names.
-        folder: that holds them, at any depth for PF-PASCAL's and PF-WILLOW's images.
+        folder: Folder that holds them, at any depth for PF-PASCAL's and PF-WILLOW's images.
         split: PF-WILLOW has `test` alone.
 
     Raises:
-        LookalikeError: a file is missing or damaged, or the layout has no such split.
+        LookalikeError: A file is missing or damaged, or the layout has no such split.
     """
     readers = {"pf_pascal": _pf_pascal, "spair71k": _spair, "pf_willow": _pf_willow}
     if layout not in readers:
@@ -93,10 +93,10 @@ def _rows(folder: Path, name: str) -> list[list[str]]:
 
 def _one(folder: Path, name: str) -> Path:
     """The file of a name, at any depth."""
-    found = sorted(folder.rglob(name))
-    if not found:
+    paths = sorted(folder.rglob(name))
+    if not paths:
         raise LookalikeError(f"{folder} holds no {name}; give the folder that the archive unpacks to.")
-    return found[0]
+    return paths[0]
 
 
 def _pf_pascal(folder: Path, split: Split) -> list[Pair]:
@@ -135,14 +135,14 @@ def _spair(folder: Path, split: Split) -> list[Pair]:
         path = annotations / f"{line}.json"
         if not path.exists():
             raise LookalikeError(f"{path} is missing; unpack the archive again.")
-        told: dict[str, Any] = json.loads(path.read_text())
-        left, top, right, bottom = (float(v) for v in told["trg_bndbox"])
+        annotation: dict[str, Any] = json.loads(path.read_text())
+        left, top, right, bottom = (float(v) for v in annotation["trg_bndbox"])
         pairs.append(
             Pair(
-                images / name / told["src_imname"],
-                images / name / told["trg_imname"],
-                np.array(told["src_kps"], np.float64),
-                np.array(told["trg_kps"], np.float64),
+                images / name / annotation["src_imname"],
+                images / name / annotation["trg_imname"],
+                np.array(annotation["src_kps"], np.float64),
+                np.array(annotation["trg_kps"], np.float64),
                 np.array([right - left, bottom - top]),
             )
         )
@@ -195,7 +195,7 @@ def load_batch(pairs: Sequence[Pair], side: int, device: torch.device) -> PairBa
     Args:
         pairs: B of them.
         side: S, pixels.
-        device: where the tensors go.
+        device: Where the tensors go.
     """
     files = [file for pair in pairs for file in (pair.source, pair.target)]
     with ThreadPoolExecutor() as pool:

@@ -15,12 +15,12 @@ def check_files(folder: Path, files: dict[str, dict[str, Any]], thorough: bool =
     """Compare prepared files with their manifest.
 
     Args:
-        folder: that holds them.
-        files: name -> bytes and sha256.
-        thorough: hash a large set too.
+        folder: Folder that holds them.
+        files: Name -> bytes and sha256.
+        thorough: Hash a large set too.
 
     Raises:
-        LookalikeError: one is missing or differs.
+        LookalikeError: One is missing or differs.
     """
     hashed = thorough or sum(record["bytes"] for record in files.values()) <= HASHED_BYTES
     for name, record in files.items():

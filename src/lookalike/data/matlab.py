@@ -14,7 +14,7 @@ def read_mat(path: Path, *names: str) -> dict[str, Any]:
     """Variables of a MATLAB file by name.
 
     Raises:
-        LookalikeError: the file is damaged or lacks a variable.
+        LookalikeError: The file is damaged or lacks a variable.
     """
     try:
         content: dict[str, Any] = loadmat(path, variable_names=names)

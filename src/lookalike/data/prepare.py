@@ -46,8 +46,8 @@ def prepare_data(settings: DataSettings, folder: Path) -> str:
     """Read, check and write one data set. The manifest is written last: without it nothing counts as prepared.
 
     Args:
-        settings: the set and its options.
-        folder: where the files go.
+        settings: The set and its options.
+        folder: Where the files go.
 
     Returns:
         What there is now, in a few words.
@@ -77,9 +77,9 @@ def write_prepared(raw: RawData, settings: DataSettings, folder: Path) -> None:
     """Write what was read in its on-disk form, the manifest last.
 
     Args:
-        raw: images and labels.
-        settings: of the set.
-        folder: where the files go.
+        raw: Images and labels.
+        settings: Settings of the data set.
+        folder: Where the files go.
     """
     row = DATA_SETS[settings.source]
     manifest = folder / "manifest.json"

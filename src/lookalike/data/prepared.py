@@ -115,11 +115,11 @@ class PreparedData:
     """A data set in its on-disk form.
 
     Args:
-        folder: holds manifest.json, index.parquet and the images.
-        settings: how the study reads it; the defaults without.
+        folder: Holds manifest.json, index.parquet and the images.
+        settings: How the study reads it; the defaults without.
 
     Raises:
-        LookalikeError: a file is missing or differs from the manifest.
+        LookalikeError: A file is missing or differs from the manifest.
     """
 
     def __init__(self, folder: Path, settings: DataSettings | None = None) -> None:

@@ -17,15 +17,15 @@ class RawData:
         images: (N, C, H, W) uint8, or N files that stay encoded.
         labels: (N,) int64.
         splits: (N,) `train`, `test`, and where the source has them `validation` and others.
-        class_names: one a class.
-        sources: where each image comes from, as the source names it.
+        class_names: One a class.
+        sources: Where each image comes from, as the source names it.
         environments: (N,) int64; all zero where it is left out.
         boxes: (N, 4) float32 x, y, width, height in pixels.
         points: (N, K, 3) float32 x, y in pixels and visibility 0 or 1.
         point_names: K names.
         answers: N lists of all labels that are right (ReaL), where the source has them.
-        trim: pixels to cut off at every side.
-        facts: more for the manifest.
+        trim: Pixels to cut off at every side.
+        facts: More for the manifest.
     """
 
     images: np.ndarray | list[Path]

@@ -20,13 +20,13 @@ class SourceFile:
     """One file of a source.
 
     Attributes:
-        name: of the file below the downloads.
-        urls: mirrors, tried in order; none where a person must fetch it.
-        bytes: size; 0 where it is not known beforehand.
+        name: Path of the file below the downloads.
+        urls: Mirrors, tried in order; none where a person must fetch it.
+        bytes: Size; 0 where it is not known beforehand.
         checksum: `sha256:...` or `md5:...`, empty where nobody publishes one.
-        checksum_from: who published it.
-        local: another place where a package of the system puts the same content, gzipped.
-        content_sha256: of the content after gunzip, for files taken from `local`.
+        checksum_from: Who published it.
+        local: Another place where a package of the system puts the same content, gzipped.
+        content_sha256: Hash of the content after gunzip, for files taken from `local`.
     """
 
     name: str
@@ -43,19 +43,19 @@ class DataSet:
     """One data set version.
 
     Attributes:
-        version: of the prepared form; raise it when the reader's result changes.
-        reader: module whose `read(source)` gives a `RawData`; empty for what is no image set of its own.
+        version: Number of the prepared form; raise it when the reader's result changes.
+        reader: Module whose `read(source)` gives a `RawData`; empty for what is no image set of its own.
         form: `array` (one uint8 array), `files` (photographs, which stay encoded), `labels` (no images), or
             `made` (from another set's images, when they are evaluated).
-        classes: number of classes; 0 where the user's files tell.
-        images: split -> number of images, known before anything is fetched; empty where the user's files tell.
-        licence: of the images.
-        key_points: whether the index has named key points.
-        accept: whether the terms restrict use, so that a person must accept them once.
-        origin: where they come from.
+        classes: Number of classes; 0 where the user's files tell.
+        images: Split -> number of images, known before anything is fetched; empty where the user's files tell.
+        licence: Licence of the images.
+        key_points: Whether the index has named key points.
+        accept: Whether the terms restrict use, so that a person must accept them once.
+        origin: Where they come from.
         image_shape: (channels, height, width) of an array; None for files.
-        files: to fetch.
-        manual: for files that a person must fetch: how.
+        files: Files to fetch.
+        manual: How to get the files that a person must fetch.
     """
 
     version: str

@@ -36,7 +36,7 @@ def image_number(name: str) -> int:
     """43933 of `ILSVRC2012_val_00043933.JPEG`.
 
     Raises:
-        LookalikeError: the name has another form.
+        LookalikeError: The name has another form.
     """
     number = Path(name).stem.removeprefix("ILSVRC2012_val_")
     if not number.isdecimal():
@@ -48,7 +48,7 @@ def parse_ids(text: str) -> list[int]:
     """Image numbers of a list: one number or file name a line, or the original's one Python list of file names.
 
     Raises:
-        LookalikeError: an entry is no number and no name of a validation image.
+        LookalikeError: An entry is no number and no name of a validation image.
     """
     entries = ast.literal_eval(text) if text.lstrip().startswith("[") else text.split()
     numbers = [str(entry).removeprefix("ILSVRC2012_val_").partition(".")[0] for entry in entries]

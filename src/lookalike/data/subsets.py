@@ -13,7 +13,7 @@ def take_turns(labels: np.ndarray, seed: int) -> np.ndarray:
 
     Args:
         labels: (N,) classes.
-        seed: of the shuffle.
+        seed: Seed of the shuffle.
     """
     shuffled = np.random.RandomState(seed % 2**32).permutation(len(labels))  # a stream numpy keeps for ever
     classes = labels[shuffled]
@@ -32,9 +32,9 @@ def uniform_draw(count: int, validation_size: int, seed: int) -> tuple[np.ndarra
     generator of the same seed, orders the rest.
 
     Args:
-        count: number of training images N.
-        validation_size: number of images that are never trained on.
-        seed: the run's number.
+        count: Number of training images N.
+        validation_size: Number of images that are never trained on.
+        seed: The run's number.
 
     Returns:
         (N - validation_size,) the order from which a subset is the beginning, and (validation_size,) the images held

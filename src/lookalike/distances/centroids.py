@@ -19,9 +19,9 @@ def class_centroids(
     Args:
         features: (N, D).
         labels: (N,).
-        k: centroids a class.
-        seed: of the k-means++ starts.
-        restarts: the best of so many starts counts. The original's result depends on the version of
+        k: Centroids a class.
+        seed: Seed of the k-means++ starts.
+        restarts: The best of so many starts counts. The original's result depends on the version of
             scikit-learn: 10 starts before 1.4, 1 since.
 
     Returns:
@@ -34,16 +34,16 @@ def class_centroids(
     for label in labels.unique().tolist():
         rows = features[labels == label]
         if k == 1:
-            found = rows.mean(0, keepdim=True)
+            of_label = rows.mean(0, keepdim=True)
         elif len(rows) <= k:
-            found = rows
+            of_label = rows
         else:
             with warnings.catch_warnings():  # fewer distinct rows than k: repeated centroids are right
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 fitted = KMeans(k, n_init=restarts, random_state=seed % 2**32).fit(rows.cpu().numpy())
-            found = torch.from_numpy(fitted.cluster_centers_.astype(np.float32)).to(features)
-        centroids.append(found)
-        of_class.append(torch.full((len(found),), label, dtype=labels.dtype, device=labels.device))
+            of_label = torch.from_numpy(fitted.cluster_centers_.astype(np.float32)).to(features)
+        centroids.append(of_label)
+        of_class.append(torch.full((len(of_label),), label, dtype=labels.dtype, device=labels.device))
     return torch.cat(centroids), torch.cat(of_class)
 
 

@@ -32,7 +32,7 @@ def nearest(
         Values (B, k) and rows (B, k), on the CPU.
 
     Raises:
-        ValueError: k is larger than the support.
+        ValueError: The support has fewer than k rows.
     """
     import faiss  # only where neighbours are searched: most evaluations need none
 

@@ -78,8 +78,8 @@ def count_confusing(responses: Responses, families: pd.Series | None) -> list[Ce
     """Queries that nearly nobody judges rightly, all conditions together, and the families of classes they are of.
 
     Args:
-        responses: of the study.
-        families: query -> family; counted where given.
+        responses: Responses of the study.
+        families: Query -> family; counted where given.
     """
     right = responses.trials.groupby("query").correct.mean()
     confusing = responses.trials["query"].isin(right[right < CONFUSING].index)

@@ -18,12 +18,12 @@ class Cell:
     """One number of a table.
 
     Attributes:
-        table, row, column: where it stands.
-        value: in `unit`.
+        table, row, column: Where it stands.
+        value: The number, in `unit`.
         unit: `%`, `points`, `s`, `count`, or what a statistic is called.
-        sd: sample standard deviation over sessions, where the value is their mean.
+        sd: Sample standard deviation over sessions, where the value is their mean.
         low, high: 95 % interval.
-        n: sessions, trials or images that the value rests on.
+        n: Sessions, trials or images that the value rests on.
     """
 
     table: str
@@ -41,12 +41,12 @@ def mean_cell(table: str, row: str, column: str, values: np.ndarray, scale: floa
     """Mean over sessions with its t interval; sessions without a value, nan, are left out.
 
     Args:
-        table: where it stands.
-        row: of the table.
-        column: of the table.
+        table: Where it stands.
+        row: Row of the table.
+        column: Column of the table.
         values: (sessions,).
-        scale: of the unit.
-        unit: of the cell.
+        scale: Factor from a share to the unit.
+        unit: Unit of the cell.
     """
     summary = summarise_seeds(np.asarray(values, np.float64) * scale)
     return Cell(table, row, column, summary.mean, unit, summary.std, summary.low, summary.high, summary.n)

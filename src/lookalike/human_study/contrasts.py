@@ -31,10 +31,10 @@ def compare_conditions(responses: Responses, tested: str, random: np.random.Gene
     the difference with persons as clusters, and the test on each person's first session.
 
     Args:
-        responses: of the study.
-        tested: column of `by_session` that sessions are compared by. Of balanced accuracy the authors took the mean of
+        responses: Responses of the study.
+        tested: Column of `by_session` that sessions are compared by. Of balanced accuracy the authors took the mean of
             100 random subsamples a session instead of its expectation; p has the interval of that procedure.
-        random: draws the subsamples.
+        random: Draws the subsamples.
     """
     from statsmodels.stats.multitest import multipletests
 

@@ -24,10 +24,10 @@ class Split:
 
     Attributes:
         tuning: (levels, 2) images by confidence, in steps of 5 %, and whether the AI is wrong or right.
-        rest: the same of the other images.
-        threshold: in percent, tuned on the first part; the AI accepts from it on.
-        threshold_strict: the same where it accepts above the threshold only, as one of the authors' programs does.
-        hits_strict: right decisions on the rest by the latter.
+        rest: The same of the other images.
+        threshold: Confidence in percent, tuned on the first part; the AI accepts from it on.
+        threshold_strict: The same where it accepts above the threshold only, as one of the authors' programs does.
+        hits_strict: Right decisions on the rest by the latter.
     """
 
     tuning: np.ndarray
@@ -43,8 +43,8 @@ def tune(outputs: dict[str, Outputs], tuning_images: int) -> dict[str, Split]:
     One `random.seed(42)`, then for each classifier in turn a fresh list of all rows shuffled: the authors' splits.
 
     Args:
-        outputs: classifier -> its outputs, in the order of the released file.
-        tuning_images: in the part that is tuned on.
+        outputs: Classifier -> its outputs, in the order of the released file.
+        tuning_images: Number of images in the part that is tuned on.
     """
     shuffle = python_random.Random(SPLIT_SEED).shuffle
     splits = {}

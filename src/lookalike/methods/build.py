@@ -22,12 +22,12 @@ class NetworkFiles:
 
     Attributes:
         backbone: Settings of the network.
-        own: File of what the run trained; None where it trains nothing.
+        weights: File of what the run trained; None where it trains nothing.
         giver: File of the run that gives the frozen network; None for a network of its own.
     """
 
     backbone: BackboneSettings
-    own: Path | None
+    weights: Path | None
     giver: Path | None
 
 
@@ -74,8 +74,8 @@ def load_classifier(
         LookalikeError: A weights file is missing, damaged or of another network.
     """
     classifier = build_classifier(settings, files, image_shape, n_classes, seed)
-    if files.own is not None:
-        _load(classifier, read_tensors(files.own), files.own)
+    if files.weights is not None:
+        _load(classifier, read_tensors(files.weights), files.weights)
     return classifier.eval().requires_grad_(False)
 
 

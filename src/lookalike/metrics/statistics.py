@@ -15,10 +15,10 @@ class Summary:
     """Mean over seeds.
 
     Attributes:
-        mean: of the values.
-        std: sample standard deviation; nan for one value.
+        mean: Mean of the values.
+        std: Sample standard deviation; nan for one value.
         low, high: 95 % interval of the mean by Student's t; nan for one value.
-        n: number of values.
+        n: Number of values.
     """
 
     mean: float
@@ -52,9 +52,9 @@ class Comparison:
     """Two classifiers on the same queries, seed by seed.
 
     Attributes:
-        difference: accuracy of the first minus the second, over seeds.
-        only_first, only_second: queries that only one of them gets right, mean over seeds.
-        p_value: largest over seeds of the exact two-sided McNemar p: what every single seed supports.
+        difference: Accuracy of the first minus the second, over seeds.
+        only_first, only_second: Queries that only one of them gets right, mean over seeds.
+        p_value: Largest over seeds of the exact two-sided McNemar p: what every single seed supports.
     """
 
     difference: Summary
@@ -67,11 +67,11 @@ def compare_paired(first: list[np.ndarray], second: list[np.ndarray]) -> Compari
     """Compare hits of two classifiers.
 
     Args:
-        first: one bool array a seed, (M,) or (K, M) for K draws of a random support.
-        second: the same queries in the same order, the same seeds; of several draws the first is compared with.
+        first: One bool array a seed, (M,) or (K, M) for K draws of a random support.
+        second: The same queries in the same order, the same seeds; of several draws the first is compared with.
 
     Raises:
-        ValueError: seeds or queries differ.
+        ValueError: Seeds or queries differ.
     """
     if len(first) != len(second) or any(a.shape[-1] != b.shape[-1] for a, b in zip(first, second, strict=False)):
         raise ValueError("both classifiers need the same seeds and queries")

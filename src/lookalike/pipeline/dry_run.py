@@ -251,7 +251,7 @@ def _show_cluster(console: Console, states: list[StageState]) -> None:
     if not jobs:
         return
     most = {name: max(state.resources.get(name, 0) for state in states) for name in ("mem_mb", "runtime")}
-    asked = f"at most {most['mem_mb']:,} MB and {most['runtime']:,} minutes asked for one job"
+    most_asked = f"at most {most['mem_mb']:,} MB and {most['runtime']:,} minutes asked for one job"
     if any(state.seconds is None for state in states if state.submitted):
         times = "GPU hours and longest chain unknown until times are recorded"
     else:
@@ -259,7 +259,7 @@ def _show_cluster(console: Console, states: list[StageState]) -> None:
             sum(seconds) / 3600 for seconds in zip(*((s.gpu_seconds, s.longest) for s in states), strict=True)
         )
         times = f"{hours:.2g} GPU hours, longest chain about {chain:.2g} hours"
-    console.print(f"on a cluster: {jobs:,} jobs, {times}; {asked}", highlight=False)
+    console.print(f"on a cluster: {jobs:,} jobs, {times}; {most_asked}", highlight=False)
 
 
 def _show_data(console: Console, plan: Plan) -> None:

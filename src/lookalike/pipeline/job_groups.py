@@ -61,14 +61,14 @@ def job_groups(plan: Plan) -> Iterator[JobGroup]:
         for models in _families(plan):
             seeds = max(1, plan.runs_per_job // len(models))
             for size in plan.sizes:
-                here = [model for model in models if plan.has_cell(dataset, model, size)]
-                for start in range(0, len(plan.seeds) if here else 0, seeds):
+                of_cell = [model for model in models if plan.has_cell(dataset, model, size)]
+                for start in range(0, len(plan.seeds) if of_cell else 0, seeds):
                     runs = (
                         plan.run_spec(dataset, model, size, seed)
                         for seed in plan.seeds[start : start + seeds]
-                        for model in here
+                        for model in of_cell
                     )
-                    yield JobGroup(plan, f"{dataset}-{here[0]}-{size}-{start // seeds}", tuple(runs))
+                    yield JobGroup(plan, f"{dataset}-{of_cell[0]}-{size}-{start // seeds}", tuple(runs))
 
 
 def _families(plan: Plan) -> list[list[str]]:

@@ -71,20 +71,20 @@ def job_resources(
         at_once: Runs that a job group works on at a time.
         most: Limits of a cluster, as `largest_job` gives them.
     """
-    asked = {
+    settings = {
         name: value
         for key in (stage.name, f"{stage.name}/{run.model}")
         for name, value in (plan.resources[key].model_dump() if key in plan.resources else {}).items()
         if value is not None
     }
     model = plan.settings_of(run)
-    resources = {**_expected(stage, item, plan.datasets[run.dataset], model, at_once), **asked}
-    if stage.name == "train" and "gpu" not in asked and model.own_training is not None:
+    resources = {**_expected(stage, item, plan.datasets[run.dataset], model, at_once), **settings}
+    if stage.name == "train" and "gpu" not in settings and model.own_training is not None:
         resources["gpu"] = model.own_training.devices
     for name in ("mem_mb", "runtime"):
         resources[name] *= min(attempt, 2)
         if most and name in most:
-            resources[name] = min(resources[name], max(most[name], asked.get(name, 0)))
+            resources[name] = min(resources[name], max(most[name], settings.get(name, 0)))
     return resources
 
 

@@ -202,8 +202,8 @@ def _jobs(plan: Plan) -> list[dict[str, str]]:
             f"earlier controller of study {plan.name} may still run; run the command again when it does."
         )
     rows = (dict(zip(FIELDS, map(str.strip, line.split("|")), strict=False)) for line in answer.stdout.splitlines())
-    name, here = _job_name(plan), str(Path.cwd())
-    return [row for row in rows if row.get("folder") == here and row["name"].startswith(name)]
+    name, folder = _job_name(plan), str(Path.cwd())
+    return [row for row in rows if row.get("folder") == folder and row["name"].startswith(name)]
 
 
 def start_over() -> None:

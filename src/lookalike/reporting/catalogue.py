@@ -258,7 +258,7 @@ def _explanation_figures(plan: Plan) -> Iterator[Figure]:
                 continue
             if declared.key and key_of(entry, declared.key) is None:
                 continue
-            analysis = next((one for one in entry.analyses if declared.kind in one.figures), None)
+            analysis = next((row for row in entry.analyses if declared.kind in row.figures), None)
             shows = evaluation if analysis is None else AnalysisRun(evaluation.run, analysis, evaluation.evaluation_set)
             yield _explanation_figure(declared, explanation, shows)
 

@@ -75,9 +75,9 @@ def _ood_metrics(plan: Plan, evaluation: Evaluation) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for score, sign in {**OOD_SCORES, **plan.models[evaluation.run.model].ood_scores}.items():
         if score in outside:
-            own, other = (sign * frame[score].to_numpy() for frame in (inside, outside))
-            row = {"score": score, "auroc": auroc(own, other), "fpr95": fpr95(own, other)}
-            rows.append({**evaluation_key(evaluation), **row, "n_inside": len(own), "n_outside": len(other)})
+            inner, outer = (sign * frame[score].to_numpy() for frame in (inside, outside))
+            row = {"score": score, "auroc": auroc(inner, outer), "fpr95": fpr95(inner, outer)}
+            rows.append({**evaluation_key(evaluation), **row, "n_inside": len(inner), "n_outside": len(outer)})
     return rows
 
 
@@ -94,7 +94,7 @@ def evaluation_key(evaluation: Evaluation) -> dict[str, object]:
 
 
 def read_predictions(evaluation: Evaluation) -> pd.DataFrame:
-    """predictions.parquet of an evaluation.
+    """Read predictions.parquet of an evaluation.
 
     Raises:
         LookalikeError: The file is missing or damaged.

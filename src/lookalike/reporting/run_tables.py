@@ -46,7 +46,7 @@ def _rows(plan: Plan, table: RunTable, analysis: Analysis, metrics: pd.DataFrame
     module, _, name = table.rows.partition(":")
     summarise = getattr(importlib.import_module(module), name)
     rows: list[dict[str, Any]] = []
-    for run in (one for one in plan.analyses() if one.analysis is analysis):
+    for run in (run for run in plan.analyses() if run.analysis is analysis):
         mode = plan.models[run.run.model].modes[0]
         key = dict(zip(GROUP, (run.run.dataset, run.run.size, run.run.model, mode, run.evaluation_set), strict=True))
         same = (metrics[list(key)] == pd.Series(key)).all(axis=1) & (metrics["seed"] == run.run.seed)

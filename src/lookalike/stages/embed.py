@@ -35,5 +35,5 @@ def embed(task: Task) -> None:
         access = ImageAccess(images.load, framed_points(opened.data, images.rows))
         queries = classifier.match_queries(embed_images(classifier, images), access)
         save_tensors(run.queries(name), queries.tensors(), opened.queries_origin(name, opened.data))
-    if opened.files.own is None:
+    if opened.files.weights is None:
         write_record(task.plan, run, opened.data, len(training), str(device), started, time.perf_counter() - begin)

@@ -98,8 +98,8 @@ class OpenedRun:
 
     def support_origin(self) -> Origin:
         """What the support store follows from: settings, code and seeds, and the bytes of weights and data."""
-        paths: list[Path | None] = [self.files.own]
-        if self.files.own is None:
+        paths: list[Path | None] = [self.files.weights]
+        if self.files.weights is None:
             paths = [*map(Path, weights_files(self.settings).values()), self.files.giver]
         # A store is mapped into memory, and kernels take what is not aligned apart: the length of this text is part of
         # what fixes the last digits of predictions.

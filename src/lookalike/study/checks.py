@@ -161,12 +161,12 @@ def _check_places(study: Study, name: str, path: str) -> None:
         )
     for key in ("datasets", "train_sizes"):
         every = [entry for entry in getattr(study, key) if key != "datasets" or not study.datasets[entry].models_of]
-        own, needed = getattr(owner, key), getattr(model, key) or every
-        missing = [entry for entry in needed if own is not None and entry not in own]
+        of_owner, needed = getattr(owner, key), getattr(model, key) or every
+        missing = [entry for entry in needed if of_owner is not None and entry not in of_owner]
         if missing:
             raise LookalikeError(
                 f"{path}: models.{name} takes its network from {model.backbone_from}, which has no run for {key} "
-                f"{missing[0]!r}. Write\n" + as_yaml(("models", name, key), f"[{', '.join(map(str, own))}]")
+                f"{missing[0]!r}. Write\n" + as_yaml(("models", name, key), f"[{', '.join(map(str, of_owner))}]")
             )
 
 

@@ -27,7 +27,7 @@ class RunSpec:
     """One run: (data set, model, training size, seed) and the files it owns.
 
     Attributes:
-        study_folder: results/<study>.
+        study_folder: Results/<study>.
         dataset: Entry of the study's data sets.
         model: Entry of the study's models.
         size: Training size, `all` or a number.
@@ -194,8 +194,10 @@ class Plan(Study):
         for model, entry in self.models.items():
             for dataset in self.datasets:
                 training = entry.own_training
-                own = None if training is None else training.on(dataset)
-                settings[model, dataset] = entry if own is training else entry.model_copy(update={"training": own})
+                chosen = None if training is None else training.on(dataset)
+                settings[model, dataset] = (
+                    entry if chosen is training else entry.model_copy(update={"training": chosen})
+                )
         return settings
 
     def owner_of(self, model: str) -> str:
@@ -315,8 +317,8 @@ class Plan(Study):
 
     def is_patched(self, dataset: str) -> bool:
         """Whether some images of a data set carry the adversarial patch."""
-        own = [name for name in self.sets_of(dataset) if name in self.evaluation_sets]
-        return any(parse_evaluation_set(name).patched for name in own)
+        names = [name for name in self.sets_of(dataset) if name in self.evaluation_sets]
+        return any(parse_evaluation_set(name).patched for name in names)
 
     def carries_adversarial_patch(self, run: RunSpec) -> bool:
         """Whether an adversarial patch is trained against a run."""

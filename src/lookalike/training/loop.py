@@ -357,8 +357,8 @@ def _agreed(fabric: Fabric, *wishes: bool) -> list[bool]:
     """Wishes that any of several processes has; none may go on while another stops."""
     if fabric.world_size == 1:
         return list(wishes)
-    asked = torch.tensor(wishes, dtype=torch.float32, device=fabric.device)
-    return [bool(wish) for wish in fabric.all_reduce(asked, reduce_op="sum")]
+    wished = torch.tensor(wishes, dtype=torch.float32, device=fabric.device)
+    return [bool(wish) for wish in fabric.all_reduce(wished, reduce_op="sum")]
 
 
 def _all_finite(network: torch.nn.Module) -> bool:

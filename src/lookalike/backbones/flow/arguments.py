@@ -24,7 +24,7 @@ def read_arguments(path: Path) -> dict[str, Any]:
     """The settings in an args.pickle.
 
     Raises:
-        LookalikeError: the file cannot be read, or holds anything but settings.
+        LookalikeError: The file cannot be read, or holds anything but settings.
     """
     try:
         content = _NamespaceReader(io.BytesIO(path.read_bytes())).load()

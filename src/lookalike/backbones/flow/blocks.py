@@ -68,12 +68,12 @@ class FlowBlock(nn.Module):
     """Units; each gets `growth` channels of noise more than the one before.
 
     Args:
-        channels: of the input.
-        units: number of units.
-        modules: in each.
-        mid: width of the couplings' networks.
-        growth: channels of noise a unit.
-        depth, dense_growth: of the couplings' dense layers.
+        channels: Channels of the input.
+        units: Number of units.
+        modules: Modules in each unit.
+        mid: Width of the couplings' networks.
+        growth: Channels of noise a unit.
+        depth, dense_growth: Number of dense layers in a coupling, and the channels that each adds.
     """
 
     def __init__(

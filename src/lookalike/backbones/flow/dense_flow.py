@@ -27,12 +27,12 @@ class FlowShape:
     """Sizes of a flow; the defaults are DenseFlow-74-10.
 
     Attributes:
-        units: of each block.
-        modules: in each unit of a block.
-        mid: width of the couplings' networks, by block.
-        growth: channels of noise a unit.
-        depth, dense_growth: of the couplings' dense layers.
-        steps, context, context_mid, context_depth, context_growth: of the dequantization.
+        units: Units of each block.
+        modules: Modules in each unit, by block.
+        mid: Width of the couplings' networks, by block.
+        growth: Channels of noise a unit.
+        depth, dense_growth: Number of dense layers in a coupling, and the channels that each adds.
+        steps, context, context_mid, context_depth, context_growth: Sizes of the dequantization (`dequantize.py`).
     """
 
     units: tuple[int, ...] = (6, 4, 1)
@@ -51,7 +51,7 @@ class FlowShape:
         """Channels, height and width that each block takes.
 
         Raises:
-            LookalikeError: the sides do not fit: each squeeze halves them, and attention needs a multiple of four
+            LookalikeError: The sides do not fit: each squeeze halves them, and attention needs a multiple of four
                 pixels.
         """
         channels, height, width = image
@@ -84,7 +84,7 @@ class Encoded:
     Attributes:
         z: (B, C', h, w) latents.
         dropped: (B, ...) the halves left behind at the transitions, first one first.
-        noises: what was drawn.
+        noises: What was drawn.
         ldj: (B,) float64: log p(x) >= log p(z) + ldj.
         start: (B, C, H, W) the image with its noise, in [0, 1).
         parts: (B,) of each layer, in order.
@@ -127,8 +127,8 @@ class DenseFlow(nn.Module):
 
     Args:
         image: (C, H, W) of the images.
-        shape: sizes of the network.
-        base: whether it has a density of its own over the latents.
+        shape: Sizes of the network.
+        base: Whether it has a density of its own over the latents.
     """
 
     def __init__(self, image: tuple[int, int, int], shape: FlowShape, base: bool = True) -> None:
@@ -178,11 +178,11 @@ class DenseFlow(nn.Module):
         """Latents of images.
 
         Args:
-            x: integers (B, C, H, W) in 0..255.
-            noises: as `draw_noises` gives them.
+            x: Integers (B, C, H, W) in 0..255.
+            noises: Noise as `draw_noises` gives it.
 
         Raises:
-            LookalikeError: values lie outside 0..255.
+            LookalikeError: Values lie outside 0..255.
         """
         if x.is_floating_point() or int(x.min()) < 0 or int(x.max()) >= LEVELS:
             raise LookalikeError(
@@ -214,7 +214,7 @@ class DenseFlow(nn.Module):
 
         Args:
             z: (B, C', h, w).
-            dropped: halves for the transitions, first one first: of `encode` for the very image, zeros for the mode.
+            dropped: Halves for the transitions, first one first: of `encode` for the very image, zeros for the mode.
         """
         rest = list(dropped)
         for layer in reversed(self.transforms[1:]):

@@ -51,10 +51,10 @@ class NoiseFlow(nn.Module):
 
     Args:
         channels: C of the image.
-        steps: couplings.
-        context: channels that say what the image is like, at half its side.
-        mid: width of all networks.
-        depth, growth: of the couplings' dense layers.
+        steps: Couplings.
+        context: Channels that say what the image is like, at half its side.
+        mid: Width of all networks.
+        depth, growth: Number of dense layers in a coupling, and the channels that each adds.
     """
 
     def __init__(self, channels: int, steps: int, context: int, mid: int, depth: int, growth: int) -> None:
@@ -81,7 +81,7 @@ class NoiseFlow(nn.Module):
         """Noise u in (0, 1) (B, C, H, W) and (B,) log q(u | x).
 
         Args:
-            x: integers (B, C, H, W).
+            x: Integers (B, C, H, W).
             noise: (B, 4 C, H/2, W/2) standard normal.
         """
         context = self.context(x)
@@ -119,7 +119,7 @@ class VariationalDequantization(nn.Module):
         """Z and (B,) what that adds to the bound.
 
         Args:
-            x: integers (B, C, H, W).
+            x: Integers (B, C, H, W).
             noise: (B, 4 C, H/2, W/2) standard normal.
         """
         u, log_q = self.encoder(x, noise)

@@ -118,9 +118,9 @@ class Coupling(nn.Module):
 
     Args:
         channels: C.
-        mid: width of the network.
-        depth, growth: of its dense layers.
-        context: further channels to condition on; with some, the network has no attention.
+        mid: Width of the network.
+        depth, growth: Number of its dense layers, and the channels that each adds.
+        context: Further channels to condition on; with some, the network has no attention.
     """
 
     def __init__(self, channels: int, mid: int, depth: int, growth: int, context: int = 0) -> None:

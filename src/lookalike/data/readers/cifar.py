@@ -43,7 +43,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read all batches in order.
 
     Raises:
-        LookalikeError: the archive or a batch is missing, damaged or holds more than plain data.
+        LookalikeError: The archive or a batch is missing, damaged or holds more than plain data.
     """
     archive, name, parts, meta, (labels_key, names_key) = PARTS[inputs.name]
     root = inputs.unpacked(archive)
@@ -85,7 +85,7 @@ def load_plain(path: Path) -> dict[bytes, Any]:
     """The dictionary of a pickle that holds plain data only.
 
     Raises:
-        LookalikeError: the file is damaged or names anything but arrays.
+        LookalikeError: The file is damaged or names anything but arrays.
     """
     try:
         content = PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()

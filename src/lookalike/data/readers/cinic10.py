@@ -24,7 +24,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read the three parts.
 
     Raises:
-        LookalikeError: a class folder is missing, or an image cannot be read or is no 32 x 32 image.
+        LookalikeError: A class folder is missing, or an image cannot be read or is no 32 x 32 image.
     """
     root = inputs.unpacked("CINIC-10.tar.gz")
     names = class_folders(root / "train")

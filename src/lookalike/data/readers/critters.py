@@ -88,8 +88,8 @@ def draw_scene(random: np.random.RandomState, label: int, rate: float | None) ->
     chance, other = random.uniform(), random.randint(len(SCENES) - 1)
     if rate is None:
         return int(random.randint(len(SCENES)))
-    own = label % len(SCENES)
-    return own if chance < rate else (own + 1 + other) % len(SCENES)
+    usual = label % len(SCENES)
+    return usual if chance < rate else (usual + 1 + other) % len(SCENES)
 
 
 def draw_critter(
@@ -98,10 +98,10 @@ def draw_critter(
     """One image (3, size, size) uint8 and its key points (K, 3): x, y in pixels, visibility.
 
     Args:
-        random: stream of this image.
-        code: shape of each part.
-        scene: row of `SCENES`.
-        size: side, pixels.
+        random: Stream of this image.
+        code: Shape of each part.
+        scene: Row of `SCENES`.
+        size: Side, pixels.
     """
     parts = dict(zip(PARTS, code, strict=True))
     axis = (np.arange(size) + 0.5) / size * 2 - 1

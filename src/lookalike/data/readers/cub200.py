@@ -15,7 +15,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read the official split; `is_training_image` is 1 for the 5,994 training images (the archive's README).
 
     Raises:
-        LookalikeError: a list or an image is missing, or the lists do not fit together.
+        LookalikeError: A list or an image is missing, or the lists do not fit together.
     """
     root = inputs.unpacked("CUB_200_2011.tgz")
     folder = root / "CUB_200_2011"

@@ -27,7 +27,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read the images from scikit-learn's wheel.
 
     Raises:
-        LookalikeError: the wheel's file is another one than ours.
+        LookalikeError: The wheel's file is another one than ours.
     """
     with resources.as_file(resources.files("sklearn.datasets.data") / FILE) as path:
         actual = sha256(path)

@@ -15,7 +15,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read the three parts with the variant as class.
 
     Raises:
-        LookalikeError: a list or an image is missing, or a list names an unknown variant.
+        LookalikeError: A list or an image is missing, or a list names an unknown variant.
     """
     root = inputs.unpacked("fgvc-aircraft-2013b.tar.gz")
     folder = root / "fgvc-aircraft-2013b" / "data"

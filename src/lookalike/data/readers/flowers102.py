@@ -15,7 +15,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read the official three parts; the source names no classes, so they are called by their numbers.
 
     Raises:
-        LookalikeError: a list or an image is missing or damaged.
+        LookalikeError: A list or an image is missing or damaged.
     """
     folder = inputs.unpacked("102flowers.tgz")
     every = read_mat(inputs.file("imagelabels.mat"), "labels")["labels"].ravel().astype(np.int64)

@@ -21,7 +21,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read both parts.
 
     Raises:
-        LookalikeError: a file is missing, damaged, or not IDX; images and labels differ in number.
+        LookalikeError: A file is missing, damaged, or not IDX; images and labels differ in number.
     """
     images, labels, splits = [], [], []
     for split, part in PARTS.items():

@@ -22,7 +22,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read what the study's `path` names.
 
     Raises:
-        LookalikeError: the path is neither, a class or a file is missing or listed twice, or there is no test set.
+        LookalikeError: The path is neither, a class or a file is missing or listed twice, or there is no test set.
     """
     path = Path(inputs.settings["path"])
     if path.is_dir():

@@ -28,7 +28,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read training and validation images; the validation part is the test set and carries its ReaL labels.
 
     Raises:
-        LookalikeError: something is missing or does not fit together.
+        LookalikeError: Something is missing or does not fit together.
     """
     train = _train_folder(inputs)
     wnids = class_folders(train)

@@ -20,7 +20,7 @@ def read(inputs: ReaderInput) -> RawData:
     `facts["folder_wnids"]` gives, for the folders that ImageNet knows, the WordNet ids that count as right.
 
     Raises:
-        LookalikeError: the archive, a folder or a mapping is missing or damaged.
+        LookalikeError: The archive, a folder or a mapping is missing or damaged.
     """
     root = inputs.unpacked("objectnet-1.0.zip") / "objectnet-1.0"
     names = class_folders(root / "images")

@@ -15,7 +15,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read both parts; classes are the 37 breeds, named as in the file names.
 
     Raises:
-        LookalikeError: a list or an image is missing, or a line has another form.
+        LookalikeError: A list or an image is missing, or a line has another form.
     """
     images = inputs.unpacked("images.tar.gz") / "images"
     lists = inputs.unpacked("annotations.tar.gz") / "annotations"

@@ -13,7 +13,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read both lists.
 
     Raises:
-        LookalikeError: a list or an image is missing or damaged.
+        LookalikeError: A list or an image is missing or damaged.
     """
     lists, images = inputs.unpacked("lists.tar"), inputs.unpacked("images.tar") / "Images"
     names: list[str] = []

@@ -13,7 +13,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read the training and the test part.
 
     Raises:
-        LookalikeError: a file is missing or damaged.
+        LookalikeError: A file is missing or damaged.
     """
     images, labels, splits = [], [], []
     for split in ("train", "test"):

@@ -19,7 +19,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read the official splits.
 
     Raises:
-        LookalikeError: metadata or an image is missing, or a column has another form.
+        LookalikeError: Metadata or an image is missing, or a column has another form.
     """
     return _camelyon17(inputs) if inputs.name == "camelyon17" else _fmow(inputs)
 

@@ -19,7 +19,7 @@ def read(inputs: ReaderInput) -> RawData:
     """Read all images as a test set; classes are the folders, which `facts` names by WordNet id.
 
     Raises:
-        LookalikeError: the archive is missing or damaged, or holds no such folder.
+        LookalikeError: The archive is missing or damaged, or holds no such folder.
     """
     archive = DATA_SETS[inputs.name].files[0].name
     root = inputs.unpacked(archive)

@@ -28,7 +28,7 @@ def correlate_4d(x: Tensor, kernel: Tensor) -> Tensor:
 
     Args:
         x: (B, a, b, c, d).
-        kernel: odd k.
+        kernel: Odd k.
     """
     sides = x.shape[1:]
     if min(sides) < SMALLEST_TRANSFORMED:
@@ -70,7 +70,7 @@ def correlate_6d(x: Tensor, kernels: Tensor, groups: tuple[tuple[int, ...], ...]
     Args:
         x: (B, 3, 3, a, b, c, d), source scale and target scale first.
         kernels: (G, k, k, k, k), one a group.
-        groups: cells 3 p + q of the 3 x 3 scale offsets, so that each occurs in one group.
+        groups: Cells 3 p + q of the 3 x 3 scale offsets, so that each occurs in one group.
     """
     sides = x.shape[3:]
     if min(sides) < SMALLEST_TRANSFORMED:
@@ -131,9 +131,9 @@ def _transform(x: Tensor, size: tuple[int, ...], origin: int = 0) -> Tensor:
     """(B, a, b, c, d) -> half of its spectrum, (B, A, B, C, D // 2 + 1).
 
     Args:
-        x: real.
-        size: lengths (A, B, C, D) to which x is filled up with zeros.
-        origin: the index that stands for 0 on every axis.
+        x: Real.
+        size: Lengths (A, B, C, D) to which x is filled up with zeros.
+        origin: The index that stands for 0 on every axis.
     """
     if max(size) > LONGEST_PRODUCT:
         return torch.fft.rfftn(x, size, POSITIONS)

@@ -48,9 +48,9 @@ class MatchingHead(nn.Module):
         hidden = torch.zeros_like(features)
         cell = torch.zeros_like(features)
         for _ in range(self.reads):
-            asked = hidden + features
-            read = (asked @ memory.T).softmax(1) @ memory
-            hidden, cell = self.query_cell(features, (asked + read, cell))
+            attending = hidden + features
+            read = (attending @ memory.T).softmax(1) @ memory
+            hidden, cell = self.query_cell(features, (attending + read, cell))
         return hidden + features
 
     def forward(self, features: Tensor, memory: Tensor, labels: Tensor, excluded: Tensor | None = None) -> Tensor:

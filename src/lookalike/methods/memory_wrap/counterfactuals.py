@@ -27,7 +27,7 @@ class AutoEncoder(nn.Module):
     """Three 3 x 3 convolutions to one channel at half the size, and three back.
 
     Args:
-        channels: of the images.
+        channels: Channels of the images.
     """
 
     def __init__(self, channels: int = 3) -> None:
@@ -62,10 +62,10 @@ def train_autoencoder(load: Callable[[Tensor], Tensor], rows: Tensor, epochs: in
     """Adam on the mean squared error, batches of 32.
 
     Args:
-        load: rows -> normalised images (n, C, H, W), on the device to train on.
+        load: Rows -> normalised images (n, C, H, W), on the device to train on.
         rows: (N,) of the images, at least one.
-        epochs: passes over them.
-        seed: of weights and order.
+        epochs: Passes over them.
+        seed: Seed of weights and order.
     """
     first = load(rows[:1])
     with torch.random.fork_rng(devices=[]):
@@ -122,8 +122,8 @@ def plausibility(images: Tensor, new: Tensor, old: Tensor, full: Tensor) -> Plau
     Args:
         images: (B, C, H, W) counterfactual images.
         new: (B, C, H, W) reconstructions by the autoencoder of the class that each image gets.
-        old: by that of its query's class.
-        full: by that of all classes.
+        old: Distance under the autoencoder of its query's class.
+        full: Distance under the autoencoder of all classes.
     """
     return Plausibility(_norm(images - new), _norm(images - old), _norm(new - full), _norm(images))
 
@@ -165,7 +165,7 @@ def closest_prototypes(codes: Tensor, prototypes: Tensor, allowed: Tensor, whole
         codes: (B, ...) of the queries.
         prototypes: (C, ...) one a class.
         allowed: (B, C) which may be chosen.
-        whole_batch: one class for all rows, by the sum of their distances, as the original chooses it; `allowed` is
+        whole_batch: One class for all rows, by the sum of their distances, as the original chooses it; `allowed` is
             then that of the first row.
     """
     distances = torch.cdist(codes.flatten(1), prototypes.flatten(1)).square()  # (B, C)

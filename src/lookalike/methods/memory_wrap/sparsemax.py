@@ -38,8 +38,8 @@ def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
     """Weights that are not negative, sum to 1 along `dim`, and are exactly 0 where a score is far below the largest.
 
     Args:
-        scores: any shape, finite, at least one entry along `dim`; computed in float32 or wider.
-        dim: the axis of the items.
+        scores: Any shape, finite, at least one entry along `dim`; computed in float32 or wider.
+        dim: The axis of the items.
     """
     wide = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
     weights: Tensor = _Sparsemax.apply(wide.movedim(dim, -1))

@@ -16,16 +16,16 @@ class SupportSampler:
 
     Args:
         labels: (N,) classes of the training subset.
-        n_classes: number of classes C.
-        n_shot: different images a class.
-        n_way: classes a support; all of them when None.
-        exclude_queries: leave the queries' own images out. The original does not: a query then finds
+        n_classes: Number of classes C.
+        n_shot: Different images a class.
+        n_way: Classes a support; all of them when None.
+        exclude_queries: Leave the queries' own images out. The original does not: a query then finds
             itself at distance 0.
         environments: (N,) environment of each image. When given, each support comes from one
             environment, drawn anew each step whatever the queries' own (NeurIPS 2023).
 
     Raises:
-        LookalikeError: a class has too few images, in any environment.
+        LookalikeError: A class has too few images, in any environment.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SupportSampler:
 
         Args:
             query_rows: (B,) rows of the queries.
-            generator: the step's generator, on the device of the labels.
+            generator: The step's generator, on the device of the labels.
         """
         device = self.labels.device
         which = 0
@@ -112,11 +112,11 @@ def upstream_draw(
     images may be drawn.
 
     Args:
-        random: the legacy generator.
+        random: The legacy generator.
         labels: (N,) of the training set.
         query_labels: (B,), B at most n_way.
-        n_shot: images per entry.
-        n_way: entries, or None for every class once.
+        n_shot: Images per entry.
+        n_way: Entries, or None for every class once.
 
     Returns:
         (n,) row numbers.
@@ -140,7 +140,7 @@ def balanced_rows(labels: Tensor, environments: Tensor, most: int) -> Tensor:
     Args:
         labels: (N,).
         environments: (N,).
-        most: largest m.
+        most: Largest m.
 
     Returns:
         (n,) row numbers.
@@ -161,8 +161,8 @@ def rows_per_class(labels: Tensor, n: int, generator: torch.Generator) -> Tensor
 
     Args:
         labels: (N,).
-        n: rows a class.
-        generator: a CPU generator.
+        n: Rows a class.
+        generator: A CPU generator.
 
     Returns:
         (m,) row numbers.

@@ -151,12 +151,12 @@ class GaussianPrototypes(nn.Module):
         """(count, *latent) latents of a prototype.
 
         Args:
-            label: class.
-            component: of the class.
-            count: how many.
-            generator: source of randomness.
-            temperature: of the standard deviation; 0 gives the mean.
-            within: standard deviations that no number leaves; unlimited when left out.
+            label: Class.
+            component: Component of the class.
+            count: How many.
+            generator: Source of randomness.
+            temperature: Factor of the standard deviation; 0 gives the mean.
+            within: Standard deviations that no number leaves; unlimited when left out.
         """
         shape = (count, math.prod(self.latent))
         noise = torch.randn(shape, generator=generator, device=generator.device).to(self.mean)
@@ -171,7 +171,7 @@ class GaussianPrototypes(nn.Module):
         """Take the mixtures of a checkpoint of the authors (`gmms.<class>.*`).
 
         Raises:
-            LookalikeError: number of classes, components or dimensions differ.
+            LookalikeError: Number of classes, components or dimensions differ.
         """
         tensors = {name: value.clone() for name, value in self.state_dict().items()}
         labels = {int(name.split(".")[1]) for name in state if name.startswith("gmms.")}
@@ -219,7 +219,7 @@ def drop_components(weighted: Tensor, share: float, uniform: Tensor) -> Tensor:
 
     Args:
         weighted: (..., K) log of weight times density.
-        share: that is left out, below 1.
+        share: Share that is left out, below 1.
         uniform: (..., K) in [0, 1).
     """
     return torch.where(uniform < share, torch.finfo(weighted.dtype).min, weighted - math.log1p(-share))

@@ -148,9 +148,9 @@ def _after_a_warp(classifier: Reranker, shown: Images, generator: torch.Generato
         target = classifier.prepare(pairs.target.to(shown.device), "exemplar")
         points = pairs.points.to(shown.device)
         for place, image in enumerate(shown.ids[rows]):
-            this = slice(place, place + 1)
-            carried = _carried(classifier, _rows_of(source, this), _rows_of(target, this), points)
-            scores += _pck(image, "warp_pck", carried, pairs.moved[this], pairs.valid[this])
+            row = slice(place, place + 1)
+            carried = _carried(classifier, _rows_of(source, row), _rows_of(target, row), points)
+            scores += _pck(image, "warp_pck", carried, pairs.moved[row], pairs.valid[row])
     return scores
 
 

@@ -45,7 +45,7 @@ def warp_images(images: Tensor, generator: torch.Generator) -> WarpedPairs:
 
     Args:
         images: (B, C, H, W) normalised.
-        generator: generator on the images' device.
+        generator: Generator on the images' device.
     """
     batch, device = len(images), images.device
 

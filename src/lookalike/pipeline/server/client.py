@@ -32,12 +32,12 @@ def socket_path() -> str:
     folder = private_folder()
     # An allocation has a server of its own, which ends with it.
     code = hashlib.sha256(f"{sys.executable} {os.environ.get('SLURM_JOB_ID')}".encode())
-    for here, folders, files in os.walk(PACKAGE):
+    for parent, folders, files in os.walk(PACKAGE):
         folders.sort()
         for name in sorted(files):
             if name.endswith(".py"):
-                status = os.stat(os.path.join(here, name))
-                code.update(f"{here}/{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+                status = os.stat(os.path.join(parent, name))
+                code.update(f"{parent}/{name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return os.path.join(folder, code.hexdigest()[:20])
 
 

@@ -56,8 +56,8 @@ def compare_published(plan: Plan) -> pd.DataFrame:
     rows = []
     sources = Sources(plan)
     for published in published_rows(plan):
-        here = [address for address in published.addresses if address.is_in(plan)]
-        for address in here or (None,):
+        addresses = [address for address in published.addresses if address.is_in(plan)]
+        for address in addresses or (None,):
             reproduced = None if address is None else sources.reproduced(address, published.unit)
             rows.append(_row(plan, published, address, reproduced))
     return pd.DataFrame(rows)
