@@ -97,3 +97,23 @@ def test_processes_of_other_hosts_live_while_slurm_does_not_say_otherwise(tmp_pa
             [sys.executable, "-c", code], env={**os.environ, "PATH": path}, capture_output=True, text=True
         )
         assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+STOPPED_TWICE = """
+import os, signal
+from lookalike.core.processes import StopRequest
+try:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ValueError(f"stopped by {stop.signal}")
+except ValueError as error:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(error)
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_second_signal_does_not_keep_a_process_from_telling_why_it_ends() -> None:
+    done = subprocess.run([sys.executable, "-c", STOPPED_TWICE], capture_output=True, text=True)
+    assert done.stdout == "stopped by SIGTERM\n"
+    assert "KeyboardInterrupt" in done.stderr

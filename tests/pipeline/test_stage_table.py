@@ -78,7 +78,7 @@ def wildcards_in(pattern: str) -> set[str]:
 @pytest.mark.parametrize("study", ["plan", "grouped"])
 def test_files_of_every_job_are_the_filled_patterns_of_its_rule(study: str, request: pytest.FixtureRequest) -> None:
     plan = request.getfixturevalue(study)
-    workflow = Workflow(plan, is_submitted=False)
+    workflow = Workflow(plan)
     stages = set()
     for job in every_job(plan):
         patterns = outputs_of_rule(workflow, plan, job)
@@ -96,7 +96,7 @@ def test_files_of_every_job_are_the_filled_patterns_of_its_rule(study: str, requ
 
 def test_log_and_benchmark_of_a_rule_have_the_wildcards_of_its_outputs(plan: Plan) -> None:
     """Snakemake asks for it."""
-    workflow = Workflow(plan, is_submitted=False)
+    workflow = Workflow(plan)
     for name in STAGES:
         outputs = workflow.outputs(name).values()
         patterns = [pattern for value in outputs for pattern in (value if isinstance(value, list) else [value])]
@@ -108,7 +108,7 @@ def test_log_and_benchmark_of_a_rule_have_the_wildcards_of_its_outputs(plan: Pla
 def test_every_output_is_made_by_one_rule_and_leads_back_to_its_job(study: str, request: pytest.FixtureRequest) -> None:
     """What Snakemake does: it finds the rule by the patterns, and the rule finds the item by the wildcards."""
     plan = request.getfixturevalue(study)
-    workflow = Workflow(plan, is_submitted=False)
+    workflow = Workflow(plan)
     rules: list[tuple[str, str, re.Pattern[str]]] = []
     for job in every_job(plan):
         for name, value in outputs_of_rule(workflow, plan, job).items():

@@ -35,13 +35,16 @@ if workflow.is_main_process:
         study_lock.clear_stale_locks(PLAN.root)
 else:
     PLAN = Plan.read(Path("results") / config["name"] / "plan.json")
-executor = workflow.executor_plugin
-STUDY = Workflow(
-    PLAN,
-    is_submitted=workflow.is_main_process
-    and executor is not None
-    and executor.common_settings.non_local_exec,
-)
+
+
+def submits():
+    """Whether this process gives jobs to a cluster; Snakemake chooses who runs them after it has read the rules."""
+    executor = workflow.executor_plugin
+    cluster = executor is not None and executor.common_settings.non_local_exec
+    return cluster and workflow.is_main_process
+
+
+STUDY = Workflow(PLAN, submits)
 TRACKING = STUDY.outputs("init_tracking")["state"]
 RUN = "{wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
 TRAINED = list(dict.fromkeys(run.model for run in PLAN.trained_runs()))

@@ -16,8 +16,15 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SLURM_SECONDS = 60
 
 
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing; unlike SIG_IGN it is not passed on to programs that the process starts."""
+
+
 class StopRequest:
     """While entered, remembers a signal that asks to stop instead of dying from it.
+
+    Left with an error after such a signal, the process is about to end: a second SIGTERM or SIGUSR1 does not kill it
+    while it still writes down why. SLURM and the Snakemake inside a job both send one.
 
     Attributes:
         signal: Name of the signal, empty until one came.
@@ -37,8 +44,9 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        ends = error is not None and self.signal
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, _ignore if ends and number != signal.SIGINT else handler)
 
 
 def this_process() -> str:

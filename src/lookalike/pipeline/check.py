@@ -155,7 +155,7 @@ def check_stages(stages: Iterable[Stage]) -> int:
         "seeds": [0],
     }
     plan = Plan.of(Study.model_validate(study))
-    workflow, count = Workflow(plan, is_submitted=False), 0
+    workflow, count = Workflow(plan), 0
     for stage in stages:
         resolve(stage.function, f"stage {stage.name}")
         item = workflow.pattern(stage)

@@ -220,7 +220,7 @@ def _data_sets() -> str:
 
 
 def _workflow() -> Workflow:
-    return Workflow(plan_of(SMALLEST, "reference"), is_submitted=False)
+    return Workflow(plan_of(SMALLEST, "reference"))
 
 
 def _stages() -> str:

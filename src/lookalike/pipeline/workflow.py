@@ -71,13 +71,13 @@ class Workflow:
 
     Args:
         plan: The study.
-        is_submitted: Whether jobs are submitted to a cluster.
+        is_submitted: Tells whether jobs are submitted to a cluster; Snakemake knows once it has read the rules.
 
     Attributes:
         run_inputs: Input functions that all stages of a run share.
     """
 
-    def __init__(self, plan: Plan, is_submitted: bool) -> None:
+    def __init__(self, plan: Plan, is_submitted: Callable[[], bool] = lambda: False) -> None:
         self.plan = plan
         self.is_submitted = is_submitted
         self.groups = {group.name: group for group in job_groups(plan)}
@@ -250,7 +250,7 @@ class Workflow:
 
     def _limits(self) -> Mapping[str, int] | None:
         """What the cluster has at most, where jobs are submitted to one."""
-        return _largest_job() if self.is_submitted else None
+        return _largest_job() if self.is_submitted() else None
 
     # Inputs of runs -------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ class Study(Settings):
     baseline: str = Field(
         "", description="Model that paired comparisons refer to; the first that classifies when left out."
     )
-    explained_queries: Annotated[int, Field(ge=0), SmokeAtMost(2)] = Field(
+    explained_queries: Annotated[int, Field(ge=0), SmokeAtMost(1)] = Field(
         6, description="Queries that a run explains, half of them mistakes where there are enough."
     )
     threads: Annotated[int, Field(ge=1)] = Field(

@@ -22,7 +22,7 @@ from lookalike.methods.chm_corr.kernels import SCALE_GROUPS, Kernel4d, Kernel6d
 from lookalike.methods.reranking.transfer import resize_4d
 
 if TYPE_CHECKING:
-    from lookalike.methods.chm_corr.settings import CHMCorrSettings
+    from lookalike.methods.chm_corr.settings import CorrespondenceSettings
 
 SCALES = (0.5, 1.0, 2.0)  # of the area
 LENGTH_FLOOR = 1e-8  # the authors have none: a zero vector gave NaN
@@ -201,9 +201,9 @@ def load_checkpoint(state: dict[str, Tensor], path: str) -> tuple[CHMBackbones, 
     return branches.eval(), chmnet.eval()
 
 
-def write_random_weights(settings: CHMCorrSettings, n_classes: int, path: Path) -> None:
+def write_random_weights(settings: CorrespondenceSettings, n_classes: int, path: Path) -> None:
     """Write a checkpoint of a random network in the authors' layout, for a study in small."""
     from lookalike.core.tensors import write_tensors  # the network itself needs torch alone
 
-    chmnet = CHMNet(settings.correspondence.kernel, 1024, 256)
+    chmnet = CHMNet(settings.kernel, 1024, 256)
     write_tensors(path, join_checkpoint(CHMBackbones(), chmnet))
