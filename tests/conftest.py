@@ -2,6 +2,8 @@ import os
 
 # One worker a core: torch would take every core in each of them. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A SLURM of this host that does not answer costs each Snakemake 9 s: its plugin asks. tests/slurm takes this back.
+os.environ.setdefault("SLURM_CONF", "/dev/null")
 
 import shutil
 from pathlib import Path

@@ -32,17 +32,31 @@ STUDY = {
 
 
 class Checkout:
-    """A copy of the project, so that tests may edit its code."""
+    """A copy of the project, so that tests may edit its code.
+
+    Attributes:
+        folder: Folder of the copy.
+        source: Folder of the package: the project's own until `copy_source`, so that all copies share a warm server.
+        study: Study that `study.yaml` holds.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("Snakefile", "config.yaml", "workflow", "profiles", "src", "requirements.lock"):
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, folder / name)
-        self.study = STUDY
+        self.folder, self.source, self.study = folder, ROOT / "src", STUDY
+        for name in ("workflow", "profiles"):
+            shutil.copytree(ROOT / name, folder / name)
+        for name in ("Snakefile", "config.yaml", "requirements.lock"):
+            shutil.copy(ROOT / name, folder / name)
+
+    def copy_source(self) -> None:
+        """Give the copy a package of its own, which may be edited."""
+        if self.source == ROOT / "src":
+            self.source = self.folder / "src"
+            shutil.copytree(ROOT / "src", self.source, ignore=shutil.ignore_patterns("__pycache__"))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of commands in the copy."""
+        return {**os.environ, "PYTHONPATH": str(self.source)}
 
     def write(self, study: dict) -> None:
         self.study = study
@@ -52,7 +66,7 @@ class Checkout:
         return subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments, "--configfile", "study.yaml"],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(self.folder / "src")},
+            env=self.environment,
             capture_output=True,
             text=True,
         )
@@ -64,6 +78,8 @@ class Checkout:
         return re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", done.stderr + done.stdout)
 
     def edit(self, path: str, old: str, new: str) -> None:
+        if path.startswith("src/"):
+            self.copy_source()
         file = self.folder / path
         text = file.read_text()
         assert old in text

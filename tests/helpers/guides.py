@@ -22,6 +22,7 @@ def follow(page: str, checkout: Checkout, changes: tuple[tuple[str, str], ...] =
     for old, new in changes:
         assert old in text, old
         text = text.replace(old, new)
+    checkout.copy_source()
     steps = list(STEP.finditer(text))
     assert steps, page
     for step in steps:

@@ -34,7 +34,10 @@ def test_ece_equals_the_dull_form(seed: int, n: int, bins: int) -> None:
     random = np.random.default_rng(seed)
     confidence = random.random(n).astype(np.float32)
     correct = random.random(n) < 0.5
-    assert ece(confidence, correct, bins) == pytest.approx(dull_ece(confidence, correct, bin_edges(bins)), abs=1e-7)
+    dull = dull_ece(confidence, correct, bin_edges(bins))
+    assert ece(confidence, correct, bins) == pytest.approx(
+        dull, abs=1e-6
+    )  # float32 sums, as the originals': 80 eps / 10
 
 
 @pytest.mark.parametrize("bins", range(1, 60))

@@ -229,6 +229,7 @@ def test_verdicts_of_made_up_densities(tmp_path: Path) -> None:
     assert why["CelebA64"] == "this data set is not among those of the study"
 
 
+@pytest.mark.long
 def test_released_data_give_every_published_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All numbers of the human study and of the classifiers alone; one pair is starred by chance, and says so."""
     monkeypatch.chdir(ROOT)

@@ -22,6 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def slurm() -> Iterator[None]:
     if os.getuid() != 0 or shutil.which("apt-get") is None:
         pytest.fail("a SLURM of its own needs root and apt-get", pytrace=False)
+    os.environ.pop("SLURM_CONF", None)
     restart()
     subprocess.run(["scancel", "--user", "root"])  # of a test session that was killed
     yield

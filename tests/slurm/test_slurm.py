@@ -40,7 +40,7 @@ class Cluster(Checkout):
             process = subprocess.Popen(
                 [*SNAKEMAKE, *FAST, *arguments],
                 cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": str(self.folder / "src")},
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

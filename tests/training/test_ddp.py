@@ -75,6 +75,7 @@ def test_each_process_has_noise_of_its_own(tiny: Plan, monkeypatch: pytest.Monke
     assert (run.folder / "model.safetensors").read_bytes() == first
 
 
+@pytest.mark.long
 def test_a_signal_stops_both_and_the_same_command_goes_on(tiny: Plan) -> None:
     plan = planned(tiny, {"method": "fc"}, devices=2, epochs=30, checkpoint_seconds=0)
     run = plan.run("digits/model/100/seed0")

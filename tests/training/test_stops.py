@@ -60,6 +60,7 @@ def test_a_training_is_told_that_its_job_is_to_end(tiny: Plan) -> None:
     assert (run.folder / "checkpoint.pt").exists()
 
 
+@pytest.mark.long
 def test_two_trainings_of_one_run_train_it_once(tiny: Plan) -> None:
     """A workflow that was killed left the first one running; the second waits, and keeps what the first one made."""
     models = {"fc": {"method": "fc", "training": {"epochs": 100, "batch_size": 32, "lr": 0.01}}}

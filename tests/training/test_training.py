@@ -43,6 +43,7 @@ def start(plan: Plan, run: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("model", "seconds"), [("fc", 0), ("nw", 0.2)])
 def test_killed_training_ends_with_the_same_bytes(tiny: Plan, model: str, seconds: float) -> None:
     """SIGKILL at random moments, then the same command: history and weights equal an uninterrupted run's."""

@@ -16,10 +16,10 @@ REGISTRIES = ("methods", "backbones", "data")
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A copy whose study is finished."""
+    """A copy whose study is finished but for figures, report and tracking."""
     copy = Checkout(tmp_path_factory.mktemp("checkout"))
     copy.write(BASE)
-    copy.run()
+    copy.run("tables", "results/added/digits/nw/60/seed0/explain/full@test.parquet")
     return copy
 
 
@@ -37,7 +37,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 def check(checkout: Checkout) -> None:
     """`make check`'s look at the declarations finds nothing."""
     command = [sys.executable, "-m", "lookalike", "check"]
-    environment = {"PYTHONPATH": str(checkout.folder / "src"), "PATH": ""}
+    environment = {"PYTHONPATH": str(checkout.source), "PATH": ""}
     done = subprocess.run(command, cwd=checkout.folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

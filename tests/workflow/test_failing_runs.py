@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from helpers.checkout import STUDY, TRAINING, Checkout
 
 
@@ -18,6 +19,7 @@ def test_a_failing_run_leaves_the_others_finished(checkout: Checkout) -> None:
     checkout.write(STUDY)
 
 
+@pytest.mark.long
 def test_a_failing_run_in_a_job_group_costs_its_neighbours_nothing(checkout: Checkout) -> None:
     """Its group fails and is named; what the others made stays, and is not made again when the bad run is mended."""
     bad = {"method": "fc", "training": {**TRAINING, "lr": 1e30, "momentum": 0.0}}

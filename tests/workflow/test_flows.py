@@ -2,9 +2,11 @@
 
 import csv
 
+import pytest
 from helpers.checkout import STUDY, Checkout, embedded
 
 
+@pytest.mark.long
 def test_a_flow_is_trained_once_and_its_prototypes_are_shown(checkout: Checkout) -> None:
     """A flow of its own run, a classifier on it, outliers: each change re-runs what depends on it and nothing else."""
     quick = {"epochs": 1, "batch_size": 30, "optimizer": "adamw", "lr": 0.005}

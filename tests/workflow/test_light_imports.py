@@ -40,7 +40,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 def guarded(checkout: Checkout, *command: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(checkout.folder / "guard"), str(checkout.folder / "src")])
+    path = os.pathsep.join([str(checkout.folder / "guard"), str(checkout.source)])
     environment = {**os.environ, "PYTHONPATH": path, "LOOKALIKE_SERVER": "0"}
     return subprocess.run(
         [sys.executable, "-m", *command], cwd=checkout.folder, env=environment, capture_output=True, text=True

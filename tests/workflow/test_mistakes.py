@@ -6,6 +6,7 @@ from helpers.checkout import STUDY, TRAINING, Checkout
 
 
 def test_lint_report_and_graph(checkout: Checkout) -> None:
+    checkout.write({**STUDY, "explained_queries": 0})
     checkout.run()
     done = checkout.snakemake("--lint")
     lint = done.stdout + done.stderr

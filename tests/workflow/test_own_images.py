@@ -4,10 +4,12 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.checkout import STUDY, TRAINING, Checkout, count, embedded
 from PIL import Image
 
 
+@pytest.mark.long
 def test_own_images_corruptions_patch_and_options(checkout: Checkout) -> None:
     """Photographs and drawn creatures through every stage, on changed evaluation sets; nothing is due afterwards."""
     make_own_images(checkout.folder / "mine")

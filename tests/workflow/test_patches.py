@@ -2,9 +2,11 @@
 
 import csv
 
+import pytest
 from helpers.checkout import STUDY, TRAINING, Checkout, count, embedded
 
 
+@pytest.mark.long
 def test_patches_are_compared_where_queries_are_embedded(checkout: Checkout) -> None:
     """EMD-Corr and CHM-Corr from training to drawings: who changes the vote compares again and trains nothing."""
     ranking = {"n_candidates": 9, "k": 4, "correspondences": {"queries": 3}}

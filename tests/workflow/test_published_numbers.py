@@ -3,9 +3,11 @@
 import csv
 import re
 
+import pytest
 from helpers.checkout import STUDY, Checkout
 
 
+@pytest.mark.long
 def test_published_numbers(checkout: Checkout) -> None:
     """Released responses are analysed once; a changed row compares anew; a wrong one stops before anything runs."""
     responses = {
