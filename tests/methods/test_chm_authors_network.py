@@ -91,6 +91,7 @@ def test_the_frame_of_the_authors_is_asked_for(folder: Path) -> None:
         run_stage(plan, "embed", plan.run("mine/chm_corr/all/seed0"))
 
 
+@pytest.mark.long
 def test_another_matching_network_makes_the_store_stale(folder: Path) -> None:
     plan = plan_of(folder)
     run = plan.run("mine/chm_corr/all/seed0")

@@ -55,7 +55,7 @@ def toy_plan(tiny: Plan, model: str, **patch: object) -> Plan:
     return changed_plan(tiny, evaluation_sets=["test", PATCHED], adversarial_patch=settings, models=models)
 
 
-@pytest.mark.parametrize("model", ["fc", "nw"])
+@pytest.mark.parametrize("model", ["fc", pytest.param("nw", marks=pytest.mark.long)])
 def test_a_patch_turns_the_decision_and_comes_again(tiny: Plan, model: str) -> None:
     plan = toy_plan(tiny, model)
     run = plan.run(f"digits/{model}/100/seed0")

@@ -15,6 +15,7 @@ from lookalike.tracking.live import LiveTracker
 from lookalike.tracking.mlflow_mirror import Mirror
 
 
+@pytest.mark.long
 def test_many_processes_at_once_on_a_fresh_directory(tiny: Plan) -> None:
     processes = [
         subprocess.Popen(

@@ -10,7 +10,7 @@ def test_a_failing_run_leaves_the_others_finished(checkout: Checkout) -> None:
     """NaN by construction: the other runs finish, the message names run, reason and log."""
     bad = {"method": "fc", "training": {**TRAINING, "lr": 1e30, "momentum": 0.0}}
     checkout.write({**STUDY, "name": "failing", "models": {**STUDY["models"], "bad": bad}})
-    done = checkout.snakemake()
+    done = checkout.snakemake("tables")
     assert done.returncode != 0
     assert re.search(r"error: train digits/bad/60/seed0: the loss of .* is not finite at step \d+", done.stderr)
     folder = checkout.folder / "results" / "failing" / "digits"
