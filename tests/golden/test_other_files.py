@@ -145,6 +145,7 @@ def test_changed_numbers_fail(method: str, family: Family, write: Write) -> None
     assert not [what for what, passed in unnoticed.items() if passed], "inputs that nothing depends on"
 
 
+@pytest.mark.long
 @every_family
 def test_numbers_that_are_not_finite_fail(method: str, family: Family, write: Write) -> None:
     file = write(method, family)[0]

@@ -1,23 +1,8 @@
-"""What a user sees: plans, mistakes, missing data, lint and report."""
+"""What a user sees: plans, mistakes, missing data."""
 
 import re
 
 from helpers.checkout import STUDY, TRAINING, Checkout
-
-
-def test_lint_report_and_graph(checkout: Checkout) -> None:
-    checkout.write({**STUDY, "explained_queries": 0})
-    checkout.run()
-    done = checkout.snakemake("--lint")
-    lint = done.stdout + done.stderr
-    findings = set(re.findall(r"\* (.+?):\n", lint))
-    assert findings == {"Specify a conda environment or container for each rule."}, lint  # docs say why there is none
-    graph = checkout.snakemake("--rulegraph", "mermaid-js")
-    assert graph.returncode == 0
-    assert "train" in graph.stdout
-    report = checkout.snakemake("--report", "snakemake-report.html")
-    assert report.returncode == 0, report.stderr
-    assert (checkout.folder / "snakemake-report.html").stat().st_size > 100_000
 
 
 def test_mistake_stops_before_the_dag(checkout: Checkout) -> None:
@@ -37,13 +22,13 @@ def test_mistake_stops_before_the_dag(checkout: Checkout) -> None:
 def test_plan_says_what_is_due_and_why(checkout: Checkout) -> None:
     checkout.write({**STUDY, "name": "planned"})
     done = checkout.snakemake("plan")
-    assert re.search(r"train +2 +0 +2 +\d+ s +not there yet", done.stdout), done.stdout + done.stderr
+    assert re.search(r"train +2 +0 +2 .*not there yet", done.stdout), done.stdout + done.stderr
     checkout.run("tables")
     models = {**checkout.study["models"], "fc": {"method": "fc", "training": {**TRAINING, "lr": 0.05}}}
     checkout.write({**checkout.study, "models": models})
     done = checkout.snakemake("plan")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"train +2 +1 +1 .* settings or code changed", done.stdout), done.stdout
+    assert re.search(r"train +2 +1 +1 +\d+ s +settings or code changed", done.stdout), done.stdout
     assert "data: all is here" in done.stdout
     assert re.search(r"time: about \d+ s on \d+ cores", done.stdout)
 

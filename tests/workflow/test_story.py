@@ -44,6 +44,8 @@ def test_story(checkout: Checkout) -> None:
     # Again: nothing.
     assert checkout.run() == []
 
+    lint_graph_and_report(checkout)
+
     # A deleted figure: drawn again, without training; the bytes are the same.
     figure = results / "tiny" / "figures" / "reliability.svg"
     before = figure.read_bytes()
@@ -104,3 +106,17 @@ def test_story(checkout: Checkout) -> None:
         "src/lookalike/methods/fc/classifier.py", "self.linear(features).float()", "self.linear(features.float())"
     )
     assert due(checkout) == {"train": 1, "evaluate": 2}
+
+
+def lint_graph_and_report(checkout: Checkout) -> None:
+    """What Snakemake itself tells of a finished study."""
+    done = checkout.snakemake("--lint")
+    lint = done.stdout + done.stderr
+    findings = set(re.findall(r"\* (.+?):\n", lint))
+    assert findings == {"Specify a conda environment or container for each rule."}, lint  # docs say why there is none
+    graph = checkout.snakemake("--rulegraph", "mermaid-js")
+    assert graph.returncode == 0
+    assert "train" in graph.stdout
+    report = checkout.snakemake("--report", "snakemake-report.html")
+    assert report.returncode == 0, report.stderr
+    assert (checkout.folder / "snakemake-report.html").stat().st_size > 100_000
