@@ -28,6 +28,7 @@ def slot_of(process: subprocess.Popen) -> str:
     return process.stdout.readline().strip()
 
 
+@pytest.mark.long
 def test_runs_spread_over_gpus_and_a_killed_one_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     command = [sys.executable, "-c", HOLD, "3,5", "2"]

@@ -222,6 +222,7 @@ def test_test_images_that_are_training_images_are_counted(tmp_path: Path) -> Non
     assert json.loads((data.folder / "manifest.json").read_text())["test_images_in_training"] == expected > 0
 
 
+@pytest.mark.long
 def test_a_million_rows_are_listed_filtered_and_drawn(tmp_path: Path) -> None:
     """The index of ImageNet's size in a process of its own: peak memory below 1 GB."""
     code = Path(__file__).parents[2] / "benchmarks" / "large_index.py"

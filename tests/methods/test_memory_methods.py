@@ -184,6 +184,7 @@ def test_prototypes_without_the_query() -> None:
     )
 
 
+@pytest.mark.long
 def test_every_encoder_of_the_papers_study_takes_a_step() -> None:
     """Real images' shape, a memory, gradients everywhere; the study's own settings."""
     study = read_study(ROOT / "workflow" / "studies" / "memory_wrap.yaml")

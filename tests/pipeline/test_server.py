@@ -124,6 +124,7 @@ def test_exits_messages_and_places_are_those_of_the_command(place: Workplace) ->
         assert served.stderr == plain.stderr
 
 
+@pytest.mark.long
 def test_many_clients_start_one_server(place: Workplace) -> None:
     for server in place.servers():
         os.kill(server, signal.SIGKILL)
@@ -134,6 +135,7 @@ def test_many_clients_start_one_server(place: Workplace) -> None:
     assert len(place.servers()) == 1
 
 
+@pytest.mark.long
 def test_a_server_that_dies_before_it_takes_the_job(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is being killed still accepts connections until the kernel has freed its memory."""
     for server in place.servers():
@@ -180,6 +182,7 @@ def test_a_job_ends_with_its_client(place: Workplace, number: signal.Signals) ->
     assert place.run(CLIENT, "data", "verify", "digits").returncode == 0  # the server serves on
 
 
+@pytest.mark.long
 def test_a_job_ends_with_its_server(place: Workplace) -> None:
     process = start_training(place)
     (server,) = place.servers()

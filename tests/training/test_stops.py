@@ -43,6 +43,7 @@ FORWARDING = (
 )
 
 
+@pytest.mark.long
 def test_a_training_is_told_that_its_job_is_to_end(tiny: Plan) -> None:
     """SIGTERM to the first process alone, as SLURM does with proctrack/cgroup: the training keeps its checkpoint."""
     models = {"fc": {"method": "fc", "training": {"epochs": 2000, "batch_size": 32, "lr": 0.01}}}

@@ -20,7 +20,8 @@ from lookalike.methods.memory_wrap.layer import BaselineMemory, MemoryWrapLayer
 PIXELS_PER_PASS = 32 * 32 * 64  # one point of the path at least
 HALF_STEPS = 20
 COMPLETE = 0.01  # share of the output's change by which a map may miss it
-MOST_STEPS, MOST_PIXELS = 640, 32 * 32 * 21 * 640  # points of a path: more where images are small or few are used
+# Points of a path for each one that it begins with: more where images are small or few are used.
+MOST_STEPS, MOST_PIXELS = 16, 32 * 32 * 21 * 16
 log = logging.getLogger(__name__)
 
 
@@ -113,7 +114,7 @@ class _Path:
         self.change = images - baseline
         pixels = images.shape[2] * images.shape[3]
         self.points_per_pass = max(1, PIXELS_PER_PASS // pixels // len(images))
-        self.most_points = max(MOST_STEPS, MOST_PIXELS // pixels // len(images))
+        self.most_refined = max(MOST_STEPS, MOST_PIXELS / pixels / len(images))
 
     def points(self, where: Tensor) -> Tensor:
         """(S, 1 + M, C, H, W) images at some places of the path (S,)."""
@@ -172,10 +173,11 @@ def complete_attribution(
     misses most of its own change is halved, until all together miss little or no more points may be used.
     """
     path = _Path(embed, layer, torch.cat([query[None], memory]), baseline, target)
+    most_points = int(steps * path.most_refined)
     pieces = [path.integrate(0.0, 1.0, steps)]
     while True:
         result = path.attribution(pieces, steps)
-        if result.error < COMPLETE or steps >= path.most_points:
+        if result.error < COMPLETE or steps >= most_points:
             return result
         worst = max(pieces, key=lambda piece: abs(piece.missed))
         middle = (worst.low + worst.high) / 2
