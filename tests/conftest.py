@@ -15,7 +15,7 @@ from lookalike.data.prepare import prepare_data
 from lookalike.data.settings import ArraySettings
 from lookalike.study.plan import Plan
 
-LONGEST = ("workflow", "pipeline", "training", "golden")  # folders, by the time of their longest file
+LONGEST = ("test_smoke.py", "workflow", "pipeline", "training", "golden")  # files and folders, by their longest file
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,9 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: each goes to one process, and none should be left with one at the end."""
-    items.sort(
-        key=lambda item: LONGEST.index(item.path.parent.name) if item.path.parent.name in LONGEST else len(LONGEST)
-    )
+
+    def place(item: pytest.Item) -> int:
+        names = (item.path.name, item.path.parent.name)
+        return min(LONGEST.index(name) if name in LONGEST else len(LONGEST) for name in names)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
