@@ -70,8 +70,8 @@ lock:
 clean:
 	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# One file marks a whole environment: an interrupted install starts anew. Python compiles what is imported, when it is;
-# all of it at once takes a minute.
+# One file marks a whole environment: an interrupted install starts anew. pip would compile on one core; where Python may
+# not write bytecode later, each start would compile all that it imports again. Some files of packages are no Python.
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "lookalike needs Python 3.11 or newer; call make PYTHON=/path/to/python3.11"; exit 1; }
@@ -79,4 +79,5 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
 	touch .venv/ready
