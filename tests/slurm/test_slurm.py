@@ -270,8 +270,10 @@ def test_grouped_runs_give_the_same_bytes(cluster: Cluster) -> None:
     }
     cluster.write(study)
     process = cluster.on_slurm()
-    record = cluster.folder / "results" / "grouped" / "digits" / "fc" / "60" / "seed0" / "run.json"
-    until("the first run of the group", record.exists)
+    folder = cluster.folder / "results" / "grouped" / "digits" / "fc" / "60" / "seed0"
+    record = folder / "run.json"
+    # Done is what Snakemake has seen the end of, and not what a job wrote just before it was cancelled.
+    until("the job after the first training of the group", (folder / "logs" / "embed.log").exists)
     before = record.read_bytes()
     subprocess.run(["scancel", job_of("run_job_group", "digits-fc-60-0")], check=True)
     assert process.wait(LIMIT) == 0, cluster.output

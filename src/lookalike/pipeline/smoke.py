@@ -35,7 +35,7 @@ from lookalike.study.model import Study
 from lookalike.study.plan import Plan
 from lookalike.study.read import read_study
 
-CLASSES, TRAIN, OTHERS = 4, 4, 2  # images of each class in the training part, and in every other part
+CLASSES, TRAIN, OTHERS = 4, 4, 1  # images of each class in the training part, and in every other part
 PARTS = 3  # key points, where a set has them
 SMALL_SIZE = 8  # images, in place of the study's smallest size
 MARKER = "SMOKE.txt"

@@ -27,8 +27,8 @@ class AdversarialPatchSettings(Settings):
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.9, description="Probability of the target class at which an image is done."
     )
-    iterations: Annotated[int, Field(ge=1), SmokeAtMost(10)] = Field(1000, description="Most steps on one image.")
-    images: Annotated[int, Field(ge=1), SmokeAtMost(8)] = Field(
+    iterations: Annotated[int, Field(ge=1), SmokeAtMost(2)] = Field(1000, description="Most steps on one image.")
+    images: Annotated[int, Field(ge=1), SmokeAtMost(4)] = Field(
         20000, description="Training images that the patch passes in an epoch."
     )
     epochs: Annotated[int, Field(ge=1), SmokeAtMost(1)] = Field(20, description="Passes over these images.")

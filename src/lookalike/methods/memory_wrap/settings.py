@@ -103,11 +103,11 @@ class AttributionSettings(Settings):
 class CounterfactualSettings(Settings):
     """Scoring counterfactuals by autoencoders of each class (IM1, IM2), beside a prototype-guided search."""
 
-    queries: Annotated[int, Field(ge=1), SmokeAtMost(4)] = Field(
+    queries: Annotated[int, Field(ge=1), SmokeAtMost(2)] = Field(
         256, description="Queries scored, drawn from the evaluation set."
     )
     epochs: Annotated[int, Field(ge=1), SmokeAtMost(1)] = Field(4, description="Epochs of each autoencoder.")
-    iterations: Annotated[int, Field(ge=1), SmokeAtMost(10)] = Field(1000, description="Steps of the search.")
+    iterations: Annotated[int, Field(ge=1), SmokeAtMost(2)] = Field(1000, description="Steps of the search.")
 
 
 class MemoryWrapInference(MemoryInference):

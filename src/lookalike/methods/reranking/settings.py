@@ -58,7 +58,7 @@ FLOW = ExplanationFigure(
 class CorrespondenceScoring(Settings):
     """Scores of patch pairs: parts, warps, and what the vote owes to them."""
 
-    queries: Annotated[int, Field(ge=1), SmokeAtMost(4)] = Field(
+    queries: Annotated[int, Field(ge=1), SmokeAtMost(2)] = Field(
         100, description="Queries scored, drawn from the evaluation set."
     )
 
@@ -66,10 +66,10 @@ class CorrespondenceScoring(Settings):
 class RerankInference(Settings):
     """Settings of candidates and vote."""
 
-    n_candidates: Annotated[int, Field(ge=1), SmokeAtMost(10)] = Field(
+    n_candidates: Annotated[int, Field(ge=1), SmokeAtMost(7)] = Field(
         50, description="Nearest training images that are ordered anew."
     )
-    k: Annotated[int, Field(ge=1), ReadFrom("evaluate"), SmokeAtMost(4)] = Field(
+    k: Annotated[int, Field(ge=1), ReadFrom("evaluate"), SmokeAtMost(2)] = Field(
         20, description="Best candidates that vote."
     )
     gallery_gb: Annotated[float, Field(gt=0), ReadFrom(None)] = Field(
