@@ -7,17 +7,18 @@ STUDY   ?= config.yaml
 PROFILE ?= profiles/default
 PYTHON  ?= python3
 BIN     := .venv/bin
+# Where a smoke lives: the name of the study without its ending, which may have spaces.
+SMOKE   := results/smoke/$(basename $(shell basename "$(STUDY)"))
 
 .PHONY: reproduce smoke test test-all test-slurm check benchmark ui reference schema lock clean
 
 reproduce: .venv/ready
-	$(BIN)/snakemake --workflow-profile $(PROFILE) --configfile $(STUDY)
+	$(BIN)/snakemake --workflow-profile "$(PROFILE)" --config study="$(STUDY)"
 
 # A study's whole configuration on made-up images and random networks, in minutes: does all of it work?
 smoke: .venv/ready
-	$(BIN)/lookalike make-smoke $(STUDY) results/smoke/$(basename $(notdir $(STUDY)))
-	$(BIN)/snakemake --directory results/smoke/$(basename $(notdir $(STUDY))) \
-	    --configfile results/smoke/$(basename $(notdir $(STUDY)))/study.yaml
+	$(BIN)/lookalike make-smoke "$(STUDY)" "$(SMOKE)"
+	$(BIN)/snakemake --directory "$(SMOKE)" --config study=study.yaml
 
 PYTEST  := $(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

@@ -1,16 +1,13 @@
 # Lookalike: one command from images to tables, figures and tracked runs.
 #
-#   snakemake                                              the default study, config.yaml
-#   snakemake --configfile workflow/studies/NAME.yaml      another study (it replaces config.yaml, it is not merged in)
-#   snakemake plan | data | tables | figures | report      parts of it
+#   snakemake                                               the default study, config.yaml
+#   snakemake --config study=workflow/studies/NAME.yaml     another study
+#   snakemake plan | data | tables | figures | report       parts of it
+#
+# A study is named and not loaded by Snakemake, whose loader runs what a template in a YAML file asks for.
 from snakemake.utils import min_version
 
 min_version("9.20")
-
-# Snakemake merges --configfile into the file named here; a study must stand alone.
-if not workflow.overwrite_configfiles:
-
-    configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"

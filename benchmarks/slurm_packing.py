@@ -39,7 +39,8 @@ def checkout(folder: Path, study: dict[str, object]) -> None:
 
 def snakemake(folder: Path, *targets: str) -> float:
     """Seconds that the workflow takes on SLURM."""
-    command = [sys.executable, "-m", "snakemake", *targets, "--profile", "profiles/slurm", "--configfile", "study.yaml"]
+    command = [sys.executable, "-m", "snakemake", *targets, "--profile", "profiles/slurm"]
+    command += ["--config", "study=study.yaml"]
     command += ["--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "5"]
     began = time.perf_counter()
     with open(folder / "said.log", "ab") as log:

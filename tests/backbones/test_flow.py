@@ -31,7 +31,7 @@ def test_decoding_what_was_encoded_gives_the_very_image(channels: int, side: int
     assert float((decoded - (x + 0.5) / 256).abs().max()) <= 0.5 / 256 + 1e-5
     alone = flow.encode(x[1:2], [noise[1:2] for noise in encoded.noises])
     torch.testing.assert_close(alone.z, encoded.z[1:2], atol=1e-5, rtol=1e-4)  # whatever is beside it
-    torch.testing.assert_close(alone.ldj, encoded.ldj[1:2])
+    torch.testing.assert_close(alone.ldj, encoded.ldj[1:2], rtol=1e-6, atol=0)  # sums of another order
 
 
 def test_the_log_determinant_is_that_of_the_derivative() -> None:

@@ -64,7 +64,7 @@ class Checkout:
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments, "--configfile", "study.yaml"],
+            [sys.executable, "-m", "snakemake", *arguments, "--config", "study=study.yaml"],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,

@@ -52,7 +52,7 @@ for module in (
     *("lookalike.reporting.tables.accuracy", "torch._dynamo", "faiss", "sklearn.cluster"),
 ):
     importlib.import_module(module)
-TIMES = ("started", "seconds", "attempts")  # of run.json, which differ from one attempt to the next
+OF_AN_ATTEMPT = ("started", "seconds", "attempts", "uid", "digest")  # keys of run.json that differ
 injected: dict[str, int] = {}
 
 
@@ -93,7 +93,8 @@ def state(plan: Plan) -> dict[str, bytes]:
             continue
         content = path.read_bytes()
         if path.name == "run.json":
-            content = json.dumps({k: v for k, v in json.loads(content).items() if k not in (*TIMES, "uid")}).encode()
+            values = {key: value for key, value in json.loads(content).items() if key not in OF_AN_ATTEMPT}
+            content = json.dumps(values).encode()
         files[name] = content
     return files
 

@@ -20,7 +20,7 @@ from lookalike.study.plan import Plan
 from lookalike.tracking.mlflow_mirror import Mirror
 
 # As `make reproduce PROFILE=profiles/slurm`.
-SNAKEMAKE = (sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--configfile", "study.yaml")
+SNAKEMAKE = (sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--config", "study=study.yaml")
 FAST = ("--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "5")
 TABLES = ("accuracy", "calibration", "per_class", "comparison", "metrics")
 LIMIT = 1800.0  # seconds after which a test gives up; it waits for states, however slow the machine is
@@ -57,15 +57,19 @@ class Cluster(Checkout):
         folder = self.folder / "results" / study / "tables"
         return {name: (folder / f"{name}.csv").read_bytes() for name in TABLES}
 
-    def tables_from_here(self, study: dict) -> dict[str, bytes]:
-        """The tables of the same study made without SLURM, in a checkout beside."""
-        beside = self.folder.parent / f"{self.folder.name}-here-{study['name']}"
-        beside.mkdir()
-        here = Cluster(beside)
+    def beside(self, study: dict, *targets: str) -> "Cluster":
+        """A checkout beside, in which the same study was run without SLURM."""
+        folder = self.folder.parent / f"{self.folder.name}-here-{study['name']}"
+        folder.mkdir()
+        here = Cluster(folder)
         here.write(study)
-        done = here.snakemake("tables")
+        done = here.snakemake(*targets)
         assert done.returncode == 0, done.stdout + done.stderr
-        return here.tables(study["name"])
+        return here
+
+    def tables_from_here(self, study: dict) -> dict[str, bytes]:
+        """The tables of the same study made without SLURM."""
+        return self.beside(study, "tables").tables(study["name"])
 
     def record(self, study: str, run: str) -> dict:
         return json.loads((self.folder / "results" / study / run / "run.json").read_text())
@@ -175,7 +179,8 @@ def test_whatever_is_done_to_jobs_the_bytes_are_the_same(cluster: Cluster) -> No
                 os.kill(process_of(log[-1]), signal.SIGSTOP)
         return len(trained) == len(runs)
 
-    first = cluster.on_slurm()
+    weights = [f"results/incidents/{run}/model.safetensors" for run in runs]
+    first = cluster.on_slurm(*weights)
     until("three trainings in their midst", lambda: all_trained(1))
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
@@ -187,7 +192,7 @@ def test_whatever_is_done_to_jobs_the_bytes_are_the_same(cluster: Cluster) -> No
     assert [run.info.status for run in seen] == ["RUNNING"] * 3  # they are: their metrics show before they end
     assert all(run.data.metrics["train/loss"] > 0 for run in seen)
 
-    second = cluster.on_slurm()
+    second = cluster.on_slurm(*weights)
     until("the second controller's trainings", lambda: all_trained(2))
     assert "cancelled 3 jobs of a controller that was killed; starting over" in cluster.output
     assert not {row[0] for row in left} & {row[0] for row in squeue("%A")}
@@ -208,7 +213,10 @@ def test_whatever_is_done_to_jobs_the_bytes_are_the_same(cluster: Cluster) -> No
         attempts = cluster.record("incidents", run)["attempts"]
         assert attempts == 3, (run, attempts)
         assert len(re.findall(r"failed: .* was stopped by SIG\w+ at step \d+ of \d+; its checkpoint is kept", log)) == 2
-    assert cluster.tables("incidents") == cluster.tables_from_here(INCIDENTS)
+    here = cluster.beside(INCIDENTS, *weights)
+    for file in weights:
+        assert (cluster.folder / file).read_bytes() == (here.folder / file).read_bytes()
+    subprocess.run([sys.executable, "-m", "lookalike", "sync-tracking", str(plan.path)], check=True, cwd=cluster.folder)
     children = Mirror(plan)._search("tags.`lookalike.kind` = 'run'")
     assert [run.info.status for run in children] == ["FINISHED"] * 3
     for run in children:
@@ -230,7 +238,7 @@ def test_memory_is_doubled_once_and_a_failure_is_named(cluster: Cluster) -> None
             },
         }
     )
-    process = cluster.on_slurm("--retries", "1")
+    process = cluster.on_slurm("tables", "--retries", "1")
     job = until("the good run's second training", lambda: _second_job("digits_fc_60_0"))
     assert job["MinMemoryNode"] == "1200M"  # two Snakemakes and torch take up to 1,060
     assert process.wait(LIMIT) != 0
@@ -239,8 +247,8 @@ def test_memory_is_doubled_once_and_a_failure_is_named(cluster: Cluster) -> None
     assert (folder / "fc/60/seed0/eval/linear@test/predictions.parquet").exists()
     assert not (folder / "bad/60/seed0/model.safetensors").exists()
     # What the good run made with twice the memory has the bytes that it has here.
-    cluster.tables_from_here({**STUDY, "name": "failing", "models": {"fc": STUDY["models"]["fc"]}})
-    here = cluster.folder.parent / f"{cluster.folder.name}-here-failing" / "results" / "failing" / "digits"
+    good = {**STUDY, "name": "failing", "models": {"fc": STUDY["models"]["fc"]}}
+    here = cluster.beside(good, "tables").folder / "results" / "failing" / "digits"
     for name in ("model.safetensors", "eval/linear@test/predictions.parquet"):
         assert (folder / "fc/60/seed0" / name).read_bytes() == (here / "fc/60/seed0" / name).read_bytes()
     (line,) = set(re.findall(r"^failed: .*bad.*$", output, re.MULTILINE))
@@ -269,7 +277,7 @@ def test_grouped_runs_give_the_same_bytes(cluster: Cluster) -> None:
         "resources": {"run_job_group": {"mem_mb": 6000, "runtime": 30}},
     }
     cluster.write(study)
-    process = cluster.on_slurm()
+    process = cluster.on_slurm("tables")
     folder = cluster.folder / "results" / "grouped" / "digits" / "fc" / "60" / "seed0"
     record = folder / "run.json"
     # Done is what Snakemake has seen the end of, and not what a job wrote just before it was cancelled.

@@ -9,7 +9,8 @@ from helpers.studies import changed_plan, opened, run_stage, tiny_study
 
 from lookalike.contracts.features import Features
 from lookalike.core.errors import LookalikeError
-from lookalike.core.tensors import read_tensors, write_tensors
+from lookalike.core.tensor_store import save_tensors
+from lookalike.core.tensors import read_tensors
 from lookalike.data.adversarial_patch import Outline, patch_mask, place_patch
 from lookalike.data.images import open_images
 from lookalike.data.prepared import PreparedData
@@ -67,7 +68,7 @@ def test_a_patch_turns_the_decision_and_comes_again(tiny: Plan, model: str) -> N
     trained = target_log_prob(plan, run)
     stored = read_tensors(run.adversarial_patch)
     plain = stored["mask"] * torch.rand(1, generator=torch.Generator().manual_seed(0))
-    write_tensors(run.adversarial_patch, {"patch": plain[None], "mask": stored["mask"]})
+    save_tensors(run.adversarial_patch, {"patch": plain[None], "mask": stored["mask"]}, run.origin)
     assert trained > target_log_prob(plan, run) + 0.05  # than a patch of one colour
 
 
@@ -110,8 +111,7 @@ def test_a_patch_lies_where_its_mask_is(tmp_path: Path, digits: Path) -> None:
     assert ((patch == 0) | (mask == 1)).all()
     assert patch.min() >= 0
     assert patch.max() <= 1
-    write_tensors(tmp_path / "patch.safetensors", {"patch": patch, "mask": mask})
-    place = place_patch(tmp_path / "patch.safetensors", "square", 5)
+    place = place_patch({"patch": patch, "mask": mask}, "square", 5)
     some = torch.arange(6)
     plain = images.raw(some)
     patched = place(plain, some)

@@ -70,7 +70,7 @@ def both(*changes):
         (put("models.knn.backbone_from", "fcc"), "no trained model of this study; there are fc, nw"),
         (put("models.knn.backbone_from", None), "give either backbone_from: MODEL or backbone"),
         (put("seeds", []), "seeds is empty; .*\n  seeds: \\[0, 1, 2\\]"),
-        (put("seeds", [1, 1]), "seeds names an entry twice"),
+        (put("seeds", [1, 1]), "seeds: 1 is there twice; write it once"),
         (put("seeds", None), "seeds is missing"),
         (put("datasets", ["digit"]), "no known data set; there are digits, .* Write\n  datasets: \\[digits\\]"),
         (

@@ -50,7 +50,7 @@ def guarded(checkout: Checkout, *command: str) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize(
     "command",
     [
-        ("snakemake", "-n", "--configfile", "study.yaml"),
+        ("snakemake", "-n", "--config", "study=study.yaml"),
         ("lookalike", "plan", "study.yaml"),
         ("lookalike", "status", "study.yaml"),
         ("lookalike", "data", "list"),

@@ -53,10 +53,4 @@ def test_patches_are_compared_where_queries_are_embedded(checkout: Checkout) -> 
         assert count(rules)["evaluate"] == due["evaluate"]
         assert rules.count("analyse") == due["analyse"]
     assert gallery.stat().st_mtime_ns == before
-    checkout.write(study)
-    assert checkout.run("tables").count("train") == 0
-    table = (folder / "tables" / "correspondences.csv").read_bytes()
-    checkout.write({**study, "name": "ranked_groups", "runs_per_job": 3})
-    assert checkout.run("tables").count("run_job_group") == 1
-    assert (checkout.folder / "results/ranked_groups/tables/correspondences.csv").read_bytes() == table
     checkout.write(STUDY)

@@ -27,7 +27,7 @@ def test_study_in_small(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", "--directory", str(tmp_path / "smoke")),
-            *("--configfile", str(tmp_path / "smoke" / "study.yaml")),
+            *("--config", "study=study.yaml"),
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,

@@ -8,24 +8,27 @@ from lookalike.core.errors import LookalikeError
 from lookalike.data.settings import FILTERS
 from lookalike.pipeline import study_lock
 from lookalike.pipeline.dry_run import obstacles
-from lookalike.pipeline.job_groups import INSIDE, forget_broken, write_config
+from lookalike.pipeline.job_groups import INSIDE, forget_broken
 from lookalike.pipeline.resources import RUNS_AT_ONCE
 from lookalike.pipeline.server import client
 from lookalike.pipeline.stop_forwarding import forward_stop_signals
-from lookalike.pipeline.study_file import plan_of
+from lookalike.pipeline.study_file import (
+    read_plan,
+    read_written_plan,
+    study_of,
+)
 from lookalike.pipeline.workflow import Workflow
-from lookalike.study.plan import Plan
 
-# The file that messages name; with --config alone it is still config.yaml that is wrong.
-STUDY_FILE = str((workflow.overwrite_configfiles or ["config.yaml"])[-1])
-STUDY_FILE = STUDY_FILE.removeprefix(os.getcwd() + os.sep)
 IN_GROUP = INSIDE in os.environ
-# A job reads what the main process resolved: each job of a cluster reads these files twice.
+try:
+    STUDY_FILE = study_of(
+        workflow.config_settings.config, workflow.config_settings.configfiles
+    )
+    # A job reads what the main process resolved: each job of a cluster reads these files twice.
+    PLAN = (read_plan if workflow.is_main_process else read_written_plan)(STUDY_FILE)
+except LookalikeError as error:
+    sys.exit(f"error: {error}")  # a WorkflowError would add the lines of this file
 if workflow.is_main_process:
-    try:
-        PLAN = plan_of(config, STUDY_FILE)
-    except LookalikeError as error:
-        sys.exit(f"error: {error}")  # a WorkflowError would add the lines of this file
     if not IN_GROUP:
         study_lock.wrap_slurm_commands(Path(workflow.basedir) / "profiles/slurm/bin")
         if other := study_lock.lock_holder(PLAN):
@@ -33,8 +36,6 @@ if workflow.is_main_process:
         else:
             forget_broken(PLAN)
         study_lock.clear_stale_locks(PLAN.root)
-else:
-    PLAN = Plan.read(Path("results") / config["name"] / "plan.json")
 
 
 def submits():
@@ -95,7 +96,6 @@ def lock_study():
         sys.exit(f"error: {error}")
     # Not before: jobs of another controller read them.
     PLAN.write()
-    write_config(PLAN, config)
     if cancelled:
         print(
             f"cancelled {cancelled} jobs of a controller that was killed; starting over",

@@ -39,7 +39,7 @@ def status(
     if failed:
         show_failures(study)
     else:
-        show_status(study, study.folder / "config.json" if plan.suffix == ".json" else plan)
+        show_status(study, plan)
 
 
 app.add_typer(data_app, name="data")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
-
-from lookalike.core.errors import LookalikeError
-from lookalike.core.files import writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -205,17 +203,22 @@ def build_explanations(
     return records
 
 
-def write_explanations(path: Path, records: list[Explanation]) -> None:
+def write_explanations(path: Path, records: list[Explanation], origin: Mapping[str, str] | None = None) -> None:
     """Write the records as parquet.
+
+    Args:
+        path: File to write.
+        records: The records.
+        origin: What they follow from, such as `Evaluation.origin`; noted in the file.
 
     Raises:
         LookalikeError: The disk is full or not writable; an older file is unchanged.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with writing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist([asdict(record) for record in records], record_schema()), temporary)
+    from lookalike.core.tables import write_table
+
+    write_table(path, pa.Table.from_pylist([asdict(record) for record in records], record_schema()), origin or {})
 
 
 def record_schema() -> pa.Schema:
@@ -242,19 +245,19 @@ def _arrow_type(hint: Any, number: str = "") -> pa.DataType:
     return pa.string() if hint is str else pa.type_for_alias(number or {int: "int64", float: "float64"}[hint])
 
 
-def read_explanations(path: Path) -> list[Explanation]:
+def read_explanations(path: Path, origin: Mapping[str, str] | None = None) -> list[Explanation]:
     """Read what `write_explanations` wrote.
 
-    Raises:
-        LookalikeError: The file is missing or is no such parquet file.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    Args:
+        path: The file.
+        origin: What the records must follow from; not checked when left out.
 
-    try:
-        rows = pq.ParquetFile(path).read().to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise LookalikeError(f"{path} cannot be read ({error}); delete it and run again.") from None
+    Raises:
+        LookalikeError: The file is missing or damaged, is no such file, or follows from something else.
+    """
+    from lookalike.core.tables import read_table
+
+    rows = read_table(path, origin or {}, [field.name for field in fields(Explanation)]).to_pylist()
     nested = {
         name: get_args(hint)[0]
         for name, hint in get_type_hints(Explanation).items()

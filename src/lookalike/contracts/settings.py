@@ -7,11 +7,12 @@ plan is made without torch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -66,7 +67,18 @@ class Settings(BaseModel):
     """Base of every settings class: unknown keys are errors, values never change."""
 
     # Defaults pass validation too: a study that is read back from its plan has the same values, 0.0 and not 0.
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _each_once(cls, value: Any) -> Any:
+        """Lists are sets: a seed or a mode that is there twice would count twice in a mean. Floats are no names."""
+        if isinstance(value, list | tuple) and not any(isinstance(entry, float) for entry in value):
+            names = [entry if isinstance(entry, int | str) else repr(entry) for entry in value]
+            twice = next((name for name, count in Counter(names).items() if count > 1), None)
+            if twice is not None:
+                raise ValueError(f"{twice!r} is there twice; write it once")
+        return value
 
 
 Marker = TypeVar("Marker")
@@ -154,7 +166,9 @@ class TrainingSettings(Settings):
     schedule: Literal["constant", "multistep", "cosine"] = Field(
         "cosine", description="Learning rate over time: `multistep` changes by epoch, `cosine` by step."
     )
-    milestones: tuple[int, ...] = Field((), description="Epochs at which `multistep` multiplies the rate by `gamma`.")
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="Epochs at which `multistep` multiplies the rate by `gamma`."
+    )
     gamma: Annotated[float, Field(gt=0)] = Field(0.1, description="Factor of `multistep` at each milestone.")
     final_lr: Annotated[float, Field(ge=0)] = Field(0, description="Learning rate at which `cosine` ends.")
     warmup_epochs: Annotated[float, Field(ge=0), SmokeAtMost(0.5)] = Field(
@@ -169,7 +183,7 @@ class TrainingSettings(Settings):
         "when left out.",
     )
     drop_last: bool = Field(False, description="Leave out the last, smaller batch of an epoch.")
-    crop_padding: Annotated[int, Field(ge=0)] = Field(
+    crop_padding: Annotated[int, Field(ge=0, le=64)] = Field(
         0, description="Pixels of padding before a random crop to the image's size."
     )
     flip: bool = Field(False, description="Random horizontal flip.")
@@ -213,6 +227,8 @@ class TrainingSettings(Settings):
             raise ValueError("resized_crop must rise, e.g. resized_crop: [0.08, 1]")
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must rise, e.g. milestones: [100, 150]")
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}, but epochs is {self.epochs}; warm up for less")
         return self
 
     def on(self, dataset: str) -> TrainingSettings:

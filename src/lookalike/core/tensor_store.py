@@ -32,22 +32,20 @@ def load_tensors(path: Path, origin: dict[str, str]) -> dict[str, Tensor]:
     Raises:
         LookalikeError: The file is missing or damaged, or follows from something else.
     """
-    again = f"delete {path.parent} and run again"
+    again = "delete it and run again"
     try:
         expected = path.with_suffix(".sha256").read_text().strip()
         damaged = sha256(path) != expected
     except FileNotFoundError:
-        raise LookalikeError(f"support store {path} is missing or incomplete; {again}.") from None
+        raise LookalikeError(f"{path} is missing or incomplete; {again}.") from None
     if damaged:
-        raise LookalikeError(f"support store {path} is damaged (its sha256 differs); {again}.")
+        raise LookalikeError(f"{path} is damaged (its sha256 differs); {again}.")
     try:
         with safe_open(path, "pt") as handle:
             stored = json.loads((handle.metadata() or {}).get("origin", "{}"))
             different = [key for key in origin if stored.get(key) != origin[key]]
             if different:
-                raise LookalikeError(
-                    f"support store {path} follows from other {', '.join(different)} than the run has now; {again}."
-                )
+                raise LookalikeError(f"{path} follows from other {', '.join(different)} than the run has now; {again}.")
             return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise LookalikeError(f"support store {path} cannot be read ({error}); {again}.") from None
+        raise LookalikeError(f"{path} cannot be read ({error}); {again}.") from None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from lookalike.core.errors import LookalikeError
 from lookalike.core.seeds import derive_seed
-from lookalike.core.tensors import read_tensors
 
 Outline = Literal["circle", "square"]
 
@@ -73,13 +71,14 @@ class Place:
         return image * (1 - F.pad(cover, around).to(image)) + F.pad(turned[:, :-1], around).to(image)
 
 
-def place_patch(path: Path, outline: Outline, seed: int) -> Callable[[Tensor, Tensor], Tensor]:
+def place_patch(stored: Mapping[str, Tensor], outline: Outline, seed: int) -> Callable[[Tensor, Tensor], Tensor]:
     """What puts a patch on images (B, C, H, W) in [0, 1]; each image's place depends on its id and the seed alone.
 
-    Raises:
-        LookalikeError: The patch is missing or damaged.
+    Args:
+        stored: `patch` (C, s, s) in [0, 1] and `mask` (s, s), as the stage `train_adversarial_patch` left them.
+        outline: Outline of the patch.
+        seed: Seed of its places.
     """
-    stored = read_tensors(path)
 
     def change(images: Tensor, ids: Tensor) -> Tensor:
         patch, mask = stored["patch"], stored["mask"]

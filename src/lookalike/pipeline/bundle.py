@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.core.errors import LookalikeError
-from lookalike.core.files import read_json, sha256, write_json, writing
+from lookalike.core.files import read_json, seal_of, sha256, write_json, writing
 from lookalike.core.provenance import git_state
 from lookalike.data.archives import unpack
 from lookalike.pipeline.jobs import run_jobs
@@ -17,7 +17,7 @@ from lookalike.reporting.catalogue import figures_of, tables_of
 from lookalike.study.plan import Plan
 
 CONTENTS = "bundle.json"
-STUDY_FILES = ("plan.json", "config.json", "report.html", "tables/*", "figures/*", "human_study/*", "job_groups/*.json")
+STUDY_FILES = ("plan.json", "report.html", "tables/*", "figures/*", "human_study/*", "job_groups/*.json")
 # Stages of a run whose outputs are left out: what they embed is large and follows from the networks.
 LEFT_OUT = ("embed", "embed_queries")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same study gives the same bytes
@@ -48,6 +48,7 @@ def bundle(plan: Plan, path: Path, weights: bool = False) -> str:
     for job in run_jobs(plan):
         if job.stage.name not in (*LEFT_OUT, "train"):
             kept |= set(job.outputs)
+    kept |= {seal for file in kept if (seal := seal_of(file)).exists()}
     # Hidden files are logs' second names and leftovers.
     files = sorted(file for file in kept if file.is_file() and not file.name.startswith("."))
     contents = {

@@ -82,9 +82,9 @@ def summary_of(study: Path) -> Iterator[subprocess.Popen[str]]:
     """Ask Snakemake, which alone knows what is out of date; it thinks for seconds, while others go on.
 
     Args:
-        study: Path of the study's YAML.
+        study: Path of the study's YAML, or of its plan.json.
     """
-    command = [sys.executable, "-m", "snakemake", "--summary", "--configfile", str(study)]
+    command = [sys.executable, "-m", "snakemake", "--summary", "--config", f"study={study}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as summary:
         try:
             yield summary
@@ -96,7 +96,7 @@ def read_states(study: Path, plan: Plan, summary: subprocess.Popen[str]) -> dict
     """What is due of each stage, by what Snakemake says, with expected times.
 
     Args:
-        study: Path of the study's YAML.
+        study: Path of the study's YAML, or of its plan.json.
         plan: The same, resolved.
         summary: Snakemake, asked by `summary_of`.
 
@@ -192,7 +192,7 @@ def show_plan(study: Path) -> None:
     """Print the plan: runs, jobs by stage, time, disk, data to fetch by hand.
 
     Args:
-        study: Path of the study's YAML.
+        study: Path of the study's YAML, or of its plan.json.
 
     Raises:
         LookalikeError: The study is wrong.

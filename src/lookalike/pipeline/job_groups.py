@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.core.errors import LookalikeError
-from lookalike.core.files import read_json, write_json
+from lookalike.core.files import write_json
 from lookalike.core.processes import STOP_SIGNALS
 from lookalike.pipeline.jobs import Job, run_jobs
 from lookalike.pipeline.stage_table import STAGES, Item
@@ -92,7 +92,7 @@ def run_job_group(plan: Plan, name: str, cores: int) -> str:
     """Make all files of a group that are missing or out of date, then its record.
 
     Args:
-        plan: The study; `config.json` beside its plan.json holds what Snakemake was given.
+        plan: The study.
         name: Name of the group.
         cores: CPU cores of the job.
 
@@ -105,7 +105,7 @@ def run_job_group(plan: Plan, name: str, cores: int) -> str:
         raise LookalikeError(f"{plan.path} has no job group {name!r}; there are {', '.join(names[:5]) or 'none'}.")
     started = time.perf_counter()
     command = [sys.executable, "-m", "snakemake", *map(str, group.targets()), "--nolock", "--cores", str(cores)]
-    command += ["--configfile", str(plan.folder / "config.json")]
+    command += ["--config", f"study={plan.path}"]
     log = group.job.log
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as handle:
@@ -126,10 +126,3 @@ def run_job_group(plan: Plan, name: str, cores: int) -> str:
     seconds = time.perf_counter() - started
     write_json(group.job.output, {"runs": [run.id for run in group.runs], "seconds": seconds})
     return f"{len(group.runs)} runs"
-
-
-def write_config(plan: Plan, config: dict[str, object]) -> None:
-    """Keep what Snakemake was given beside plan.json: job groups and bundles read the study from it."""
-    path = plan.folder / "config.json"
-    if not path.exists() or read_json(path) != config:
-        write_json(path, config)

@@ -60,7 +60,7 @@ def show_status(plan: Plan, study: Path) -> None:
 
     Args:
         plan: The study, resolved.
-        study: Path of its YAML, or of the config.json beside its plan.
+        study: Path of its YAML, or of its plan.json.
     """
     console = Console(soft_wrap=True, highlight=False)
     counts: dict[str, Counter[str]] = {}

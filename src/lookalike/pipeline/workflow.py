@@ -302,7 +302,7 @@ class Workflow:
         """The adversarial patch that the images of an evaluation set carry, where they do."""
         name = wildcards.evaluation_set
         carried = name not in self.plan.datasets and parse_evaluation_set(name).patched
-        return [str(self.plan.adversarial_patch_of(self.run(wildcards)))] if carried else []
+        return [str(self.plan.patching_run(self.run(wildcards)).adversarial_patch)] if carried else []
 
     def group_inputs(self, wildcards: Wildcards) -> Files:
         """Prepared data and weights of the runs of a job group."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lookalike.core.errors import LookalikeError
+from lookalike.core.tables import read_table
 from lookalike.metrics import GENERAL, auroc, fpr95
 from lookalike.metrics.calibration import BINS, bin_of
 from lookalike.metrics.metric import Metric, compute_metrics, load_metrics
@@ -97,23 +94,9 @@ def read_predictions(evaluation: Evaluation) -> pd.DataFrame:
     """Read predictions.parquet of an evaluation.
 
     Raises:
-        LookalikeError: The file is missing or damaged.
+        LookalikeError: The file is missing or damaged, or is of another evaluation.
     """
-    return read_table(evaluation.predictions)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A parquet file of a run.
-
-    Raises:
-        LookalikeError: The file is missing or damaged.
-    """
-    try:
-        return pq.ParquetFile(path).read().to_pandas()
-    except FileNotFoundError:
-        raise LookalikeError(f"{path} is missing; run the stage that writes it again.") from None
-    except (OSError, pa.ArrowException) as error:
-        raise LookalikeError(f"{path} cannot be read ({error}); delete it and run again.") from None
+    return read_table(evaluation.predictions, evaluation.origin, ("id", "label")).to_pandas()
 
 
 def measure_predictions(frame: pd.DataFrame, metrics: dict[str, Metric]) -> dict[str, float]:

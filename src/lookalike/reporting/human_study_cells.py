@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from lookalike.core.tables import read_csv
 from lookalike.study.plan import Plan
 
 Cells = dict[str, pd.Series]
@@ -23,7 +24,7 @@ def read_cells(plan: Plan, *tables: str) -> pd.DataFrame:
     """
     parts = []
     for entry in plan.human_studies:
-        frame = pd.read_csv(plan.human_study(entry), dtype={"row": str, "column": str})
+        frame = read_csv(plan.human_study(entry), dtype={"row": str, "column": str})
         parts.append(frame[frame.table.isin(tables)].assign(entry=entry))
     return pd.concat(parts, ignore_index=True)
 

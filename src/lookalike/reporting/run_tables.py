@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors.numpy import load_file
 
 from lookalike.contracts.analysis import Analysis
 from lookalike.contracts.report import RunTable
+from lookalike.core.tables import read_table
+from lookalike.core.tensor_store import load_tensors
 from lookalike.reporting.catalogue import TableContent
-from lookalike.reporting.collect import read_table
 from lookalike.reporting.summaries import GROUP, HEADINGS, add_cells, heading_columns, over_seeds, read_metrics
-from lookalike.study.plan import Plan
+from lookalike.study.plan import AnalysisRun, Plan
 
 
 def draw_run_table(plan: Plan, table: RunTable, analysis: Analysis | None) -> TableContent:
@@ -51,12 +50,18 @@ def _rows(plan: Plan, table: RunTable, analysis: Analysis, metrics: pd.DataFrame
         key = dict(zip(GROUP, (run.run.dataset, run.run.size, run.run.model, mode, run.evaluation_set), strict=True))
         same = (metrics[list(key)] == pd.Series(key)).all(axis=1) & (metrics["seed"] == run.run.seed)
         of_run = metrics[same].iloc[0].to_dict() if same.any() else {}
-        for row in summarise(_read(run.output), of_run):
+        for row in summarise(read_analysis(run), of_run):
             key_of_row = {**key, "mode": row.pop("mode", mode), "model": run.run.model + row.pop("suffix", "")}
             rows.append({**key_of_row, "seed": run.run.seed, **row})
     return pd.DataFrame(rows)
 
 
-def _read(path: Path) -> Any:
-    """A table or tensors of an analysis."""
-    return load_file(path) if path.suffix == ".safetensors" else read_table(path)
+def read_analysis(run: AnalysisRun) -> Any:
+    """What an analysis left: a data frame, or named arrays.
+
+    Raises:
+        LookalikeError: The file is missing or damaged, or is of another analysis.
+    """
+    if run.analysis.suffix == "safetensors":
+        return {name: tensor.numpy() for name, tensor in load_tensors(run.output, run.origin).items()}
+    return read_table(run.output, run.origin).to_pandas()

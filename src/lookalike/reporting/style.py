@@ -55,4 +55,5 @@ def save_figure(figure: Figure, path: Path) -> None:
     for suffix in FIGURE_FORMATS:
         with writing(path.with_suffix(f".{suffix}")) as temporary:
             figure.savefig(temporary, metadata=empty[suffix])
+        figure.set_layout_engine("none")  # all formats have the layout of the first, and it is found once
     plt.close(figure)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lookalike.contracts.report import Column
+from lookalike.core.tables import read_csv
 from lookalike.metrics.statistics import Summary, summarise_seeds
 from lookalike.reporting.catalogue import TableContent
 from lookalike.reporting.collect import metrics_of
@@ -27,7 +28,7 @@ def read_metrics(plan: Plan, name: str = "metrics") -> pd.DataFrame:
 
 def read_collected(plan: Plan, name: str = "metrics") -> pd.DataFrame:
     """A file of `collect_metrics`, the rows of methods that model images and classify nothing included."""
-    return pd.read_csv(plan.folder / "tables" / f"{name}.csv", dtype={"size": str})
+    return read_csv(plan.folder / "tables" / f"{name}.csv", dtype={"size": str})
 
 
 def columns_of(plan: Plan, table: str, frame: pd.DataFrame) -> list[Column]:

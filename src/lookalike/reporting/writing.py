@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lookalike.core.files import write_text, writing
+from lookalike.core.files import write_text
 from lookalike.reporting.catalogue import TableContent
 
 
@@ -25,8 +25,13 @@ def write_table(path: Path, content: TableContent, label: str) -> None:
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
     """Write a table with all its digits."""
-    with writing(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+    write_text(path, as_csv(frame))
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """A table with all its digits."""
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def latex_label(study: str, name: str) -> str:

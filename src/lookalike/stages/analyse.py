@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lookalike.contracts.settings import key_of
-from lookalike.core.files import writing
-from lookalike.core.tensors import write_tensors
+from lookalike.core.tables import write_table
+from lookalike.core.tensor_store import save_tensors
 from lookalike.methods.analysis_input import AnalysisInput
 from lookalike.stages.opening import open_run
 from lookalike.stages.task import Task
+from lookalike.study.plan import AnalysisRun
 
 
 def analyse(task: Task) -> str:
@@ -43,11 +43,11 @@ def analyse(task: Task) -> str:
     )
     module, _, name = analysis.compute.partition(":")
     content = getattr(importlib.import_module(module), name)(given)
-    output = task.run.analysis(analysis, task.evaluation_set)
+    analysis_run = AnalysisRun(task.run, analysis, task.evaluation_set)
+    origin = {**analysis_run.origin, **opened.content_origin(opened.data)}
     if analysis.suffix == "safetensors":
-        write_tensors(output, content)
+        save_tensors(analysis_run.output, content, origin)
         return f"{len(content)} tensors"
     table = pa.table(content)
-    with writing(output) as temporary:
-        pq.write_table(table, temporary)
+    write_table(analysis_run.output, table, origin)
     return f"{len(table)} rows"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lookalike.core.errors import LookalikeError
-from lookalike.core.files import sha256, write_json, writing
+from lookalike.core.files import sha256, write_json, write_sealed
 from lookalike.core.provenance import git_state
 from lookalike.core.seeds import derive_seed
 from lookalike.human_study.analysis import analyse_outputs, analyse_responses
@@ -50,8 +50,7 @@ def analyse_human_study(plan: Plan, name: str) -> str:
     if outputs is not None:
         cells += analyse_outputs(outputs, generator)
     table, record = plan.human_study(name), plan.human_study(name).with_suffix(".json")
-    with writing(table) as temporary:
-        pd.DataFrame([asdict(cell) for cell in cells]).to_csv(temporary, index=False, lineterminator="\n")
+    write_sealed(table, pd.DataFrame([asdict(cell) for cell in cells]).to_csv(index=False, lineterminator="\n"))
     write_json(
         record,
         {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lookalike.core.files import write_sealed
 from lookalike.reporting.collect import collect
-from lookalike.reporting.writing import write_csv
+from lookalike.reporting.writing import as_csv
 from lookalike.study.plan import Plan
 
 
@@ -18,5 +19,5 @@ def collect_metrics(plan: Plan) -> str:
     """
     tables = collect(plan)
     for name, table in tables.items():
-        write_csv(plan.folder / "tables" / f"{name}.csv", table)
+        write_sealed(plan.folder / "tables" / f"{name}.csv", as_csv(table))
     return f"{len(tables['metrics'])} evaluations"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lookalike.core.errors import LookalikeError
-from lookalike.core.files import write_text
+from lookalike.core.files import write_sealed, write_text
 from lookalike.reporting.catalogue import title_of
 from lookalike.reporting.published.compare import compare_published, comparison_tables, summarise
-from lookalike.reporting.writing import as_latex, as_markdown, latex_label, write_csv
+from lookalike.reporting.writing import as_csv, as_latex, as_markdown, latex_label
 from lookalike.study.plan import Plan
 
 
@@ -23,7 +23,7 @@ def compare(plan: Plan) -> str:
         raise LookalikeError(f"{plan.name} names no published numbers; write\n  published: [human_study]")
     table = compare_published(plan)
     path = plan.folder / "tables" / "published"
-    write_csv(path.with_suffix(".csv"), table)
+    write_sealed(path.with_suffix(".csv"), as_csv(table))
     parts = comparison_tables(table)
     markdown = (f"## {title_of(part.name)}\n\n{as_markdown(part.shown, part.caption)}" for part in parts)
     write_text(path.with_suffix(".md"), "\n".join(markdown))

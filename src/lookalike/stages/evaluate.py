@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from lookalike.contracts.classifier import Classifier, Prediction
 from lookalike.contracts.features import Features
 from lookalike.core.errors import LookalikeError
-from lookalike.core.files import writing
+from lookalike.core.tables import write_table
 from lookalike.metrics.metric import load_metrics
 from lookalike.metrics.real_labels import real_correct
 from lookalike.metrics.tempering import temperature
 from lookalike.stages.opening import open_run
 from lookalike.stages.task import Task
+from lookalike.study.plan import Evaluation
 
 OF_TRUTH = ("log_prob", "rank", "brier")  # columns that need a true class
 
@@ -52,8 +52,8 @@ def evaluate(task: Task) -> None:
         answers = data.column("answers")[_array(queries.ids)] if "answers" in data.columns else None
         has_classes = data.settings.ood_for is None
         table = evaluation_table(prediction, queries, columns, has_classes, answers)
-    with writing(run.predictions(mode, task.evaluation_set)) as temporary:
-        pq.write_table(table, temporary)
+    evaluation = Evaluation(run, mode, task.evaluation_set)
+    write_table(evaluation.predictions, table, {**evaluation.origin, **opened.content_origin(data)})
 
 
 def _checked_metrics(task: Task, classifier: Classifier, queries: Features) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from lookalike.core.determinism import make_generator
 from lookalike.data.images import open_images
 from lookalike.stages.opening import open_run
 from lookalike.stages.task import Task
+from lookalike.study.plan import Evaluation
 
 
 def explain(task: Task) -> None:
@@ -39,7 +40,8 @@ def explain(task: Task) -> None:
 
     records = classifier.add_correspondences(records, sample, load_on_device)
     records = classifier.add_attributions(records, load, (black[0], white[0]))
-    write_explanations(task.run.explanations(mode, name), records)
+    evaluation = Evaluation(task.run, mode, name)
+    write_explanations(evaluation.explanations, records, {**evaluation.origin, **opened.content_origin(data)})
 
 
 def sample_queries(classifier: Classifier, queries: Features, mode: str, count: int, seed: int) -> Tensor:

@@ -16,7 +16,7 @@ from lookalike.contracts.settings import MethodSettings, weights_files
 from lookalike.core.determinism import pin_arithmetic
 from lookalike.core.devices import best_device
 from lookalike.core.errors import LookalikeError
-from lookalike.core.files import digest, sha256
+from lookalike.core.files import digest, read_json, sha256
 from lookalike.core.seeds import RunSeeds
 from lookalike.core.tensor_store import load_tensors
 from lookalike.data.adversarial_patch import place_patch
@@ -80,7 +80,14 @@ class OpenedRun:
         return build_classifier(self.settings, self.files, self.data.image_shape, self.data.n_classes, seed)
 
     def classifier(self) -> Classifier:
-        """The classifier with its weights, in evaluation mode; without its support."""
+        """The classifier with its weights, in evaluation mode; without its support.
+
+        Raises:
+            LookalikeError: A file of weights is missing, or is not what the run's training wrote.
+        """
+        for path in (self.files.weights, self.files.giver):
+            if path is not None and read_json(path.with_name(self.run.record.name))["weights"] != self._sha256(path):
+                raise LookalikeError(f"{path} was changed since its training ended; delete it and run again.")
         seed = self.seeds.of_run("weights")
         return load_classifier(self.settings, self.files, self.data.image_shape, self.data.n_classes, seed)
 
@@ -108,6 +115,10 @@ class OpenedRun:
             "weights": hashlib.sha256("".join(self._sha256(path) for path in paths if path).encode()).hexdigest(),
             "data": self.data.hash,
         }
+
+    def content_origin(self, data: PreparedData) -> Origin:
+        """What results on a data set follow from, beside what they are of."""
+        return {"data": data.hash, "weights": self.support_origin()["weights"]}
 
     def queries_origin(self, name: str, data: PreparedData) -> Origin:
         """What embedded queries of an evaluation set follow from.
@@ -176,8 +187,9 @@ class OpenedRun:
             images.change = lambda pixels, ids: corrupt(pixels, ids, evaluation_set.severity, seed)
         if evaluation_set.patched:
             patch = self.plan.adversarial_patch
+            patched = self.plan.patching_run(self.run)
             images.change = place_patch(
-                self.plan.adversarial_patch_of(self.run),
+                load_tensors(patched.adversarial_patch, patched.origin),
                 "circle" if patch is None else patch.shape,
                 self.seeds.of_dataset("patched"),
             )

@@ -11,7 +11,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from lookalike.core.determinism import pin_arithmetic
 from lookalike.core.errors import LookalikeError
-from lookalike.core.files import digest, read_json, sha256, write_text
+from lookalike.core.files import digest, read_json, sha256, write_sealed
 from lookalike.core.locks import locked, try_lock
 from lookalike.core.tensors import write_tensors
 from lookalike.data.images import open_images
@@ -113,7 +113,7 @@ def _train(opened: OpenedRun, key: str, fabric: Fabric, on_epoch: Callable[[Prog
         return
     progress = training.progress
     write_tensors(run.weights, classifier.state_dict())
-    write_text(run.history, as_csv(progress.history))
+    write_sealed(run.history, as_csv(progress.history))
     write_record(
         opened.plan,
         run,

@@ -9,7 +9,7 @@ from torch import Tensor
 from lookalike.contracts.classifier import Classifier
 from lookalike.contracts.features import Features
 from lookalike.core.errors import LookalikeError
-from lookalike.core.tensors import write_tensors
+from lookalike.core.tensor_store import save_tensors
 from lookalike.methods.embedding import embed
 from lookalike.stages.opening import open_run
 from lookalike.stages.task import Task
@@ -42,7 +42,7 @@ def train_adversarial_patch(task: Task) -> str:
     classifier.build_support(embed(classifier, images), opened.seeds.of_run("support"))
     log_probs = differentiable(classifier, task.plan.models[run.model].modes[0], run.model)
     patch, mask, reached = train_patch(log_probs, images, settings, opened.seeds.of_run("patch"))
-    write_tensors(run.adversarial_patch, {"patch": patch.cpu(), "mask": mask.cpu()})
+    save_tensors(run.adversarial_patch, {"patch": patch.cpu(), "mask": mask.cpu()}, run.origin)
     return f"the target reached its confidence on {reached:.0%} of the images"
 
 

@@ -74,10 +74,6 @@ def check_names(study: Study, path: str) -> None:
                 f"Write\n  published: [{nearest(name, published_names())}]"
             )
         read_published(name)
-    for key in ("train_sizes", "seeds", "evaluation_sets", "published"):
-        entries = getattr(study, key)
-        if len(set(entries)) < len(entries):
-            raise LookalikeError(f"{path}: {key} names an entry twice: {entries}. Write each once.")
 
 
 def _check_queries(study: Study, path: str) -> None:

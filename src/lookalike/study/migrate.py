@@ -15,6 +15,7 @@ import yaml
 
 from lookalike.core.errors import LookalikeError
 from lookalike.core.files import write_text
+from lookalike.study.yaml_file import parse_yaml, read_text
 
 Where = tuple[str, ...]
 # Keys of version 1 and what they are called since; `*` stands for any name.
@@ -42,7 +43,7 @@ STAGES = {
 }
 # Values of version 1 that have another name since.
 VALUES: dict[Where, Callable[[Any], Any]] = {
-    ("version",): lambda value: 2 if value == 1 else value,
+    ("version",): lambda value: 2 if value == 1 and value is not True else value,
     ("evaluation_sets", "*"): lambda value: _evaluation_set(value),
     ("datasets", "*", "evaluation_sets", "*"): lambda value: _evaluation_set(value),
     ("datasets", "*", "draw"): lambda value: "uniform" if value == "memory_wrap" else value,
@@ -88,14 +89,9 @@ def migrate(path: Path) -> str:
     Raises:
         LookalikeError: The file is missing, is no YAML of a study, has nothing to change, or must be changed by hand.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")  # its ends of lines as they are
-        root = yaml.compose(text, yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise LookalikeError(f"study {path} is missing; give the path of a study's YAML file.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LookalikeError(f"study {path} is not valid YAML: {error}") from None
+    text = read_text(path)  # its ends of lines as they are
+    values = parse_yaml(text, path)
+    root = yaml.compose(text, yaml.SafeLoader)
     if not isinstance(root, yaml.MappingNode) or not isinstance(values, dict):
         raise LookalikeError(f"{path} holds no study; start from config.yaml.")
     changes = renamed_keys(values)
@@ -105,7 +101,7 @@ def migrate(path: Path) -> str:
     edits = sorted(set(_edits(text, root, ())), reverse=True)
     for edit in edits:
         text = text[: edit.start] + edit.text + text[edit.end :]
-    if not _is_of_today(text):
+    if not _is_of_today(text, path):
         lines = "".join(f"\n  {before} is now {after}" for before, after in changes)
         raise LookalikeError(f"{path} is written in a way that cannot be rewritten; change it by hand:{lines}")
     write_text(path, text)
@@ -123,11 +119,11 @@ def _check_stages(path: Path, values: dict[str, Any]) -> None:
             )
 
 
-def _is_of_today(text: str) -> bool:
-    """Whether a rewritten study is YAML, and has no key of an older version."""
+def _is_of_today(text: str, path: Path) -> bool:
+    """Whether a rewritten study can be read, and has no key of an older version."""
     try:
-        return not renamed_keys(yaml.safe_load(text))
-    except yaml.YAMLError:
+        return not renamed_keys(parse_yaml(text, path))
+    except LookalikeError:
         return False
 
 
@@ -146,7 +142,7 @@ def _edits(text: str, node: Any, where: Where) -> Iterator[_Edit]:
         for item in node.value:
             yield from _edits(text, item, (*where, "*"))
     if isinstance(node, yaml.ScalarNode) and (pattern := _pattern(where, VALUES)):
-        value = yaml.safe_load(node.value) if where == ("version",) else node.value
+        value = int(node.value) if where == ("version",) and node.value.isdigit() else node.value
         if VALUES[pattern](value) != value:
             yield _renaming(text, node, str(VALUES[pattern](value)))
     if not isinstance(node, yaml.MappingNode):
@@ -198,7 +194,7 @@ def _old_compat(model: yaml.MappingNode) -> bool:
         for key, value in part.value:
             if key.tag == "tag:yaml.org,2002:merge":
                 parts += value.value if isinstance(value, yaml.SequenceNode) else [value]
-            elif key.value == "compat" and yaml.safe_load(value.value) in (True, "upstream"):
+            elif key.value == "compat" and value.value.lower() in ("upstream", "true", "yes", "on"):
                 return True
     return False
 

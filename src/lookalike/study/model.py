@@ -16,7 +16,7 @@ from lookalike.study.settings import AdversarialPatchSettings, JobResources
 
 VERSION = 2
 IMAGE_SETS = [name for name, row in DATA_SETS.items() if row.reader]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 # One settings class a method, told apart by the key `method`; a new row of the registry joins by itself.
 ModelSettings: Any = Annotated[
     Union[tuple(method.settings_class() for method in METHODS.values())],  # noqa: UP007

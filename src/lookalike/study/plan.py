@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from lookalike.contracts.analysis import Analysis
 from lookalike.contracts.settings import BackboneSettings, MethodSettings, key_of
@@ -18,6 +19,7 @@ from lookalike.core.seeds import RunSeeds
 from lookalike.study.evaluation_sets import is_unchanged, parse_evaluation_set
 from lookalike.study.messages import as_yaml
 from lookalike.study.model import Study
+from lookalike.study.read import check_study
 
 PLAN_VERSION = 7
 
@@ -49,6 +51,11 @@ class RunSpec:
     def folder(self) -> Path:
         """results/<study>/<data set>/<model>/<size>/seed<k>."""
         return self.study_folder / self.id
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What files of the run say that they are of."""
+        return {"study": self.study_folder.name, "run": self.id}
 
     @property
     def weights(self) -> Path:
@@ -115,6 +122,11 @@ class Evaluation:
     evaluation_set: str
 
     @property
+    def origin(self) -> dict[str, str]:
+        """What files of the evaluation say that they are of."""
+        return {**self.run.origin, "mode": self.mode, "evaluation_set": self.evaluation_set}
+
+    @property
     def predictions(self) -> Path:
         """Per-query results."""
         return self.run.predictions(self.mode, self.evaluation_set)
@@ -132,6 +144,11 @@ class AnalysisRun:
     run: RunSpec
     analysis: Analysis
     evaluation_set: str
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What the output says that it is of."""
+        return {**self.run.origin, "analysis": self.analysis.name, "evaluation_set": self.evaluation_set}
 
     @property
     def output(self) -> Path:
@@ -224,10 +241,10 @@ class Plan(Study):
         giver = self.giver_of(run)
         return None if giver is None else self.weights_of(giver)
 
-    def adversarial_patch_of(self, run: RunSpec) -> Path:
-        """The adversarial patch that the images of a run's data set, size and seed carry."""
+    def patching_run(self, run: RunSpec) -> RunSpec:
+        """The run against which the adversarial patch on the images of a run was trained."""
         model = run.model if self.adversarial_patch is None else self.adversarial_patch.model
-        return self.run_spec(run.dataset, model, run.size, run.seed).adversarial_patch
+        return self.run_spec(run.dataset, model, run.size, run.seed)
 
     # Runs -----------------------------------------------------------------------------------------
 
@@ -397,8 +414,10 @@ class Plan(Study):
 
     def write(self) -> None:
         """Write plan.json unless it says the same already: its time stamp tells when the study changed."""
-        if not self.path.exists() or digest(read_json(self.path)) != digest(self.as_json()):
-            write_json(self.path, self.as_json())
+        with suppress(LookalikeError):  # missing or damaged
+            if digest(read_json(self.path)) == digest(self.as_json()):
+                return
+        write_json(self.path, self.as_json())
 
     @classmethod
     def read(cls, path: Path) -> Plan:
@@ -415,7 +434,8 @@ class Plan(Study):
                 "run the study again to write it anew."
             )
         try:
-            return cls.of(Study.model_validate(values["study"]), path.parent.parent)
-        except (KeyError, ValidationError) as error:
+            study = check_study(values.get("study"), "its study")  # a bundle's may come from a stranger
+        except LookalikeError as error:
             reason = str(error).splitlines()[0]
             raise LookalikeError(f"{path} is no plan ({reason}); run the study again to write it anew.") from None
+        return cls.of(study, path.parent.parent)

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lookalike.core.errors import LookalikeError
-from lookalike.study.plan import Plan
+
+if TYPE_CHECKING:
+    from lookalike.study.plan import Plan
 
 FOLDER = Path(__file__).parents[3] / "workflow" / "published"
 COLUMNS = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from lookalike.core.errors import LookalikeError
@@ -17,6 +16,7 @@ from lookalike.study.evaluation_sets import parse_evaluation_set
 from lookalike.study.messages import as_yaml, nearest
 from lookalike.study.migrate import renamed_keys
 from lookalike.study.model import IMAGE_SETS, VERSION, Study
+from lookalike.study.yaml_file import read_yaml
 
 EXAMPLES = {
     "seeds": "[0, 1, 2]",
@@ -27,20 +27,6 @@ EXAMPLES = {
     "models": "{fc: {method: fc}}",
     "name": "my_study",
 }
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        LookalikeError: The file is missing or is no YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LookalikeError(f"study {path} is missing; give the path of a study's YAML file.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LookalikeError(f"study {path} is not valid YAML: {error}") from None
 
 
 def read_study(path: Path) -> Study:
@@ -72,7 +58,7 @@ def check_study(values: Any, path: str) -> Study:
         )
     if version != VERSION:
         raise LookalikeError(
-            f"{path}: version is {version!r}, this lookalike reads version {VERSION}; compare with config.yaml, "
+            f"{path}: version is {_shown(version)}, this lookalike reads version {VERSION}; compare with config.yaml, "
             f"then write\n  version: {VERSION}"
         )
     values = {key: value for key, value in values.items() if not str(key).startswith("x-")}
@@ -99,8 +85,12 @@ def _named_datasets(given: Any, path: str) -> Any:
     entries = {}
     for name, options in given.items():
         if options is not None and not isinstance(options, dict):
-            raise LookalikeError(f"{path}: datasets.{name} is {options!r}; write its options, or {{}} for none.")
+            raise LookalikeError(f"{path}: datasets.{name} is {_shown(options)}; write its options, or {{}} for none.")
         source = (options or {}).get("source", name)
+        if not isinstance(source, str):
+            raise LookalikeError(
+                f"{path}: datasets.{name}.source is {_shown(source)}; it is one name, of {', '.join(IMAGE_SETS)}."
+            )
         if source not in IMAGE_SETS:
             near = nearest(source, IMAGE_SETS)
             what = "is made from others when they are evaluated" if source in DATA_SETS else "is no known data set"
@@ -127,7 +117,7 @@ def _explain(error: ValidationError, path: str) -> str:
             return f"{path}: {wrong}. Write\n  evaluation_sets: [test]"
     if location[:1] == ("train_sizes",) and len(location) > 1:
         return (
-            f"{path}: train_sizes has {given!r}; each is all or a number of training images. Write\n"
+            f"{path}: train_sizes has {_shown(given)}; each is all or a number of training images. Write\n"
             "  train_sizes: [all]"
         )
     key = ".".join(map(str, location))
@@ -145,7 +135,7 @@ def _explain(error: ValidationError, path: str) -> str:
         )
     if kind == "literal_error":
         choices = [part.strip("'\" ") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return f"{path}: {key} is {given!r}; it must be one of {', '.join(choices)}. Write\n" + as_yaml(
+        return f"{path}: {key} is {_shown(given)}; it must be one of {', '.join(choices)}. Write\n" + as_yaml(
             _without_index(location), _listed(location, nearest(given, choices))
         )
     if kind == "missing":
@@ -154,10 +144,28 @@ def _explain(error: ValidationError, path: str) -> str:
         return f"{path}: {key} is empty; it needs at least one entry. Write\n" + as_yaml(
             location, EXAMPLES.get(str(location[-1]), "...")
         )
+    if kind == "string_pattern_mismatch" or (kind == "string_too_long" and location):
+        name = location[-2] if location[-1] == "[key]" else given
+        return (
+            f"{path}: {'.'.join(map(str, location[:-1] if location[-1] == '[key]' else location))}: {str(name)[:80]!r} "
+            "is no name; names begin with a small letter and have small letters, digits and underscores, 60 at most."
+        )
+    if kind in ("list_type", "tuple_type"):
+        return f"{path}: {key} is {_shown(given)}; it is a list. Write\n" + as_yaml(
+            location, f"[{given}]" if isinstance(given, int | str) else EXAMPLES.get(str(location[-1]), "[...]")
+        )
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
     return (
-        f"{path}: {key} is {given!r}; it {message}." if message.startswith("should") else f"{path}: {key}: {message}."
+        f"{path}: {key} is {_shown(given)}; it {message}."
+        if message.startswith("should")
+        else f"{path}: {key}: {message}."
     )
+
+
+def _shown(given: Any) -> str:
+    """What a user wrote, as far as a sentence has room for it."""
+    text = repr(given)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _without_index(location: tuple[Any, ...]) -> tuple[Any, ...]:

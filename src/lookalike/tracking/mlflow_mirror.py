@@ -19,7 +19,6 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
@@ -35,6 +34,7 @@ from lookalike.core.files import digest, read_json
 from lookalike.core.locks import locked
 from lookalike.core.processes import is_alive, this_process
 from lookalike.core.provenance import environment
+from lookalike.core.tables import read_csv
 from lookalike.study.plan import Plan, RunSpec
 from lookalike.tracking.record import run_uid
 from lookalike.tracking.spool import read_spool, tracking_uri
@@ -198,7 +198,7 @@ class Mirror:
         run_id = self.child(run, record["started"], this_process())
         history = run.history
         if history.exists():
-            self.log_history(run_id, pd.read_csv(history).to_dict("records"), record["started"])
+            self.log_history(run_id, read_csv(history).to_dict("records"), record["started"])
         stamp = int((record["started"] + record["seconds"]) * 1000)
         logged = [Metric(key, value, stamp, 0) for key, value in {**final, "seconds": record["seconds"]}.items()]
         tags = {
@@ -228,7 +228,7 @@ def _final_metrics(plan: Plan) -> dict[str, dict[str, float]]:
     if not path.exists():
         return {}
     finals: dict[str, dict[str, float]] = {}
-    for row in pd.read_csv(path, dtype={"size": str}).to_dict("records"):
+    for row in read_csv(path, dtype={"size": str}).to_dict("records"):
         key = {name: row.pop(name) for name in KEYS}
         run = f"{key['dataset']}/{key['model']}/{key['size']}/seed{key['seed']}"
         for metric, value in row.items():

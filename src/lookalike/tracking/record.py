@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lookalike.core.files import digest, write_json
+from lookalike.core.files import digest, sha256, write_json
 from lookalike.core.provenance import environment
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def write_record(
             "attempts": attempts,
             "micro_batch": micro_batch,
             "key": key,
+            "weights": sha256(run.weights) if epochs else None,
             "threads": plan.threads,
             **environment(),
         },

@@ -70,7 +70,9 @@ class NWSettings(TrainedSettings):
         ("full",), description="Modes that leave explanation records: weights and influence of support images."
     )
     kernel: Kernel = Field("euclidean", description="Similarity of a query and a support image.")
-    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="Number that similarities are divided by.")
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = Field(
+        1.0, description="Number that similarities are divided by."
+    )
     learn_temperature: bool = Field(False, description="Train the logarithm of the temperature.")
     proj_dim: Annotated[int, Field(ge=0)] = Field(
         0, description="Width of a linear projection of features; 0 for none."

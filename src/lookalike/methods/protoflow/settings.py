@@ -116,7 +116,7 @@ class ProtoFlowInference(Settings):
         1, description="Draws of the flow's noises for each image."
     )
     views: bool = Field(False, description="Each further draw sees the image moved as training moves it.")
-    temperature: Annotated[float, Field(gt=0), ReadFrom("evaluate")] = Field(
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6), ReadFrom("evaluate")] = Field(
         1, description="Number that log-densities are divided by."
     )
 

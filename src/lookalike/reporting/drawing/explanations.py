@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from safetensors.numpy import load_file
-
 from lookalike.contracts.explanation import read_explanations
 from lookalike.contracts.report import ExplanationFigure
 from lookalike.data.prepared import open_data
+from lookalike.reporting.run_tables import read_analysis
 from lookalike.study.plan import AnalysisRun, Evaluation, Plan
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ def draw_explanation(plan: Plan, declared: ExplanationFigure, shown: Evaluation 
     dataset = shown.run.dataset
     data = open_data(plan.data_folder(dataset), plan.datasets[dataset])
     module, _, name = declared.draw.partition(":")
-    content: Any = load_file(shown.output) if isinstance(shown, AnalysisRun) else read_explanations(shown.explanations)
+    content: Any = (
+        read_analysis(shown) if isinstance(shown, AnalysisRun) else read_explanations(shown.explanations, shown.origin)
+    )
     figure: Figure = getattr(importlib.import_module(module), name)(content, data).figure
     return figure

@@ -18,11 +18,12 @@ def draw_learning_curves(plan: Plan) -> Drawing:
     import seaborn as sns
     from matplotlib.ticker import MaxNLocator
 
+    from lookalike.core.tables import read_csv
     from lookalike.reporting.panels import panel_title
     from lookalike.reporting.style import PAGE
 
     parts = [
-        pd.read_csv(run.history).assign(dataset=run.dataset, size=run.size, model=run.model, seed=run.seed)
+        read_csv(run.history).assign(dataset=run.dataset, size=run.size, model=run.model, seed=run.seed)
         for run in plan.trained_runs()
     ]
     frame = pd.concat(parts)

@@ -59,7 +59,9 @@ def _drawn_rows(plan: Plan) -> pd.DataFrame:
     """Rows of the comparison that a figure can show."""
     import pandas as pd
 
-    table = pd.read_csv(plan.folder / "tables" / "published.csv", dtype=str, keep_default_na=False)
+    from lookalike.core.tables import read_csv
+
+    table = read_csv(plan.folder / "tables" / "published.csv", dtype=str, keep_default_na=False)
     for name in ("reproduced", "low", "high"):
         table[name] = pd.to_numeric(table[name], errors="coerce")
     table["value"] = pd.to_numeric(table.published, errors="coerce")

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from lookalike.contracts.citations import CORRESPONDENCE
 from lookalike.core.files import read_json
+from lookalike.core.tables import read_csv
 from lookalike.data.registry import DATA_SETS
 from lookalike.reporting.catalogue import HUMAN_STUDY, Figure, Table, figures_of, tables_of, title_of
 from lookalike.reporting.html import TEMPLATE
@@ -57,7 +58,7 @@ def _published(plan: Plan) -> dict[str, Any] | None:
     """Verdicts and comparison tables, a link to its record a row; None where the study names no published numbers."""
     if not plan.published:
         return None
-    table = pd.read_csv(plan.folder / "tables" / "published.csv", keep_default_na=False, dtype=str)
+    table = read_csv(plan.folder / "tables" / "published.csv", keep_default_na=False, dtype=str)
     for name in ("reproduced", "low", "high", "difference"):
         table[name] = pd.to_numeric(table[name], errors="coerce")
     readable = table[table.mark != "unreadable"]

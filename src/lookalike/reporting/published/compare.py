@@ -19,6 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from lookalike.core.errors import LookalikeError
+from lookalike.core.tables import read_csv
 from lookalike.metrics.statistics import LEVEL, summarise_seeds
 from lookalike.reporting.collect import evaluation_key, measure_predictions, metrics_of, read_predictions
 from lookalike.reporting.summaries import read_collected
@@ -101,7 +102,7 @@ class Sources:
         for entry in plan.human_studies:
             path = plan.human_study(entry)
             if path.exists():
-                for _, row in pd.read_csv(path, dtype={"row": str, "column": str}).iterrows():
+                for _, row in read_csv(path, dtype={"row": str, "column": str}).iterrows():
                     cell = Reproduced(row.value, row.sd, row.low, row.high, int(row.n))
                     self.cells[entry, row["table"], row["row"], row["column"]] = cell
         self.analysed = {entry for entry, *_ in self.cells}
