@@ -40,7 +40,7 @@ rule plan:
     message:
         "What the study will do"
     shell:
-        "lookalike plan {params.study:q} 2> {log}"
+        "lookalike plan {params.study:q} 2> {log:q}"
 
 
 rule data:
@@ -74,7 +74,15 @@ onstart:
     lock_study()
 
 
+# Never "done" where a file is missing, whatever ended earlier runs.
+onsuccess:
+    try:
+        study_lock.check_targets(workflow.dag.targetjobs)
+    except LookalikeError as error:
+        sys.exit(f"error: {error}")
+
+
 # What failed, a line each; what did finish is mirrored too, and what was killed is marked.
 onerror:
-    shell(f"lookalike status --failed {PLAN.path} || true")
-    shell(f"lookalike sync-tracking {PLAN.path} > /dev/null 2>&1 || true")
+    shell(f"lookalike status --failed {PLAN_PATH} || true")
+    shell(f"lookalike sync-tracking {PLAN_PATH} > /dev/null 2>&1 || true")

@@ -65,3 +65,17 @@ def test_json(tmp_path: Path) -> None:
         read_json(tmp_path / "b.json")
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (Path("/proc/none/out.json"), tmp_path / "file" / "out.json"):
+        with pytest.raises(LookalikeError, match=r"out.json could not be written \(.*mend the permissions"):
+            write_json(path, {})
+
+
+def test_json_that_is_very_deep_or_long_is_refused(tmp_path: Path) -> None:
+    for text in ("[" * 100_000, "9" * 5000, "\xff", "{"):
+        (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+        with pytest.raises(LookalikeError, match=r"a.json is not valid JSON .*; delete it and run again"):
+            read_json(tmp_path / "a.json")

@@ -115,8 +115,8 @@ def test_bad_input_is_named(kind: type) -> None:
         ((good[:, :5], good), r"queries of shape \(3, 5\): this layer takes \(rows, 8\)"),
         ((good, good[:, :5]), r"memory of shape \(3, 5\): this layer takes \(rows, 8\)"),
         ((good[0], good), r"queries of shape \(8,\)"),
-        ((bad, good), "queries with features that are not finite"),
-        ((good, bad), "memory with features that are not finite"),
+        ((bad, good), "features of the queries are not finite"),
+        ((good, bad), "features of the memory are not finite"),
     ]
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message):

@@ -73,7 +73,7 @@ def make_run(plan: Plan) -> None:
     run = plan.run(RUN)
     steps: list[tuple[Path, Callable[[], object]]] = [
         (run.record, lambda: run_stage(plan, "train", run)),
-        (run.queries("test").with_suffix(".sha256"), lambda: run_stage(plan, "embed", run)),
+        (run.queries("test"), lambda: run_stage(plan, "embed", run)),
         (run.predictions("full", "test"), lambda: evaluate(plan)),
         (run.explanations("full", "test"), lambda: run_stage(plan, "explain", run, "full", "test")),
         (plan.folder / "tables" / "ood_metrics.csv", lambda: run_stage(plan, "collect_metrics")),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lookalike.core.errors import LookalikeError
-from lookalike.pipeline.study_lock import _cancel_orphans, clear_stale_locks, lock_holder, lock_study
+from lookalike.pipeline.study_lock import _cancel_orphans, clear_marks, lock_holder, lock_study
 from lookalike.study.plan import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -73,9 +73,9 @@ def test_stale_locks_go_only_where_no_controller_is_alive(tiny: Plan, monkeypatc
     lock.touch()
     with open(tiny.folder / ".controller", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        clear_stale_locks(tiny.root)
+        clear_marks(tiny.root)
         assert lock.exists()
         assert lock_holder(tiny) == "another process"
-    clear_stale_locks(tiny.root)
+    clear_marks(tiny.root)
     assert not lock.exists()
     assert lock_holder(tiny) == ""

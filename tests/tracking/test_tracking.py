@@ -148,3 +148,56 @@ def test_tracking_database_is_below_results(tiny: Plan) -> None:
     Mirror(tiny)
     assert (tiny.root / "tracking" / "mlflow.db").exists()
     assert not Path("mlflow.db").exists()
+
+
+SYNC = """
+import os, sys
+from pathlib import Path
+from lookalike.study.plan import Plan
+from lookalike.tracking.mlflow_mirror import Mirror
+
+children = []
+for _ in range(8):  # forked, so that all begin at once
+    children.append(os.fork())
+    if children[-1] == 0:
+        Mirror(Plan.read(Path(sys.argv[1]))).sync()
+        os._exit(0)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+
+@pytest.mark.long
+def test_eight_syncs_at_once_make_each_run_once(tiny: Plan) -> None:
+    for name in ("fc", "nw"):
+        run_stage(tiny, "train", tiny.run(f"digits/{name}/100/seed0"))
+    done = subprocess.run([sys.executable, "-c", SYNC, str(tiny.path)], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(Mirror(tiny)._search("tags.`lookalike.kind` = 'run'")) == 2
+
+
+def test_a_moved_checkout_and_what_was_deleted_on_the_page(tiny: Plan, tmp_path: Path) -> None:
+    """Artifacts go where the checkout is now; children follow a new parent; a deleted experiment comes back."""
+    run_stage(tiny, "train", tiny.run("digits/fc/100/seed0"))
+    mirror = Mirror(tiny)
+    mirror.sync()
+    mirror.client.delete_run(mirror.parent)
+    moved = tiny.model_copy(update={"root": tmp_path / "moved"})
+    tiny.root.rename(moved.root)
+    again = Mirror(moved)
+    again.sync()
+    (child,) = again._search("tags.`lookalike.kind` = 'run'")
+    assert child.data.tags["mlflow.parentRunId"] == again.parent != mirror.parent
+    assert child.info.artifact_uri.startswith(moved.root.resolve().as_uri())
+    downloaded = again.client.download_artifacts(child.info.run_id, "run.json")
+    assert Path(downloaded).read_bytes() == moved.run("digits/fc/100/seed0").record.read_bytes()
+    assert not tiny.root.exists()
+    again.client.delete_experiment(again.experiment)
+    assert Mirror(moved).sync()["up_to_date"] == 1
+
+
+def test_no_password_of_a_tracker_is_kept(tiny: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@127.0.0.1:9/db")
+    run_stage(tiny, "sync_tracking")
+    kept = "".join(path.read_text(errors="replace") for path in tiny.root.rglob("*.json"))
+    assert "unavailable" in kept
+    assert "secret" not in kept

@@ -22,7 +22,7 @@ from lookalike.pipeline.stage_table import Item
 from lookalike.stages.train import checkpoint_key
 from lookalike.study.plan import Plan
 from lookalike.training.checkpoint import load_checkpoint, save_checkpoint
-from lookalike.training.loop import steps_in_epoch
+from lookalike.training.loop import part_sizes, steps_in_epoch
 
 OUTPUTS = ("history.csv", "model.safetensors")
 
@@ -198,3 +198,29 @@ def test_training_by_data_set_and_whole_batches(tmp_path: Path) -> None:
     whole, partial = (TrainingSettings(batch_size=32, drop_last=drop_last) for drop_last in (True, False))
     assert [steps_in_epoch(n, whole) for n in (20, 64, 100)] == [1, 2, 3]
     assert [steps_in_epoch(n, partial) for n in (20, 64, 100)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("images", "changes", "sizes"),
+    [
+        (100, {"batch_size": 32}, {32, 4}),
+        (97, {"batch_size": 32}, {32, 1}),
+        (97, {"batch_size": 32, "drop_last": True}, {32}),
+        (97, {"batch_size": 32, "drop_last": True, "ema": 0.9}, {32, 1}),
+        (96, {"batch_size": 9, "micro_batch": 4}, {4, 1, 2}),
+        (5, {"batch_size": 32, "drop_last": True}, {5}),
+    ],
+)
+def test_how_many_images_pass_at_once(images: int, changes: dict, sizes: set[int]) -> None:
+    assert part_sizes(images, TrainingSettings(**changes)) == sizes
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "drop_last": True}, {"batch_size": 9, "micro_batch": 4}])
+def test_a_part_of_one_image_is_refused_before_the_first_step(tiny: Plan, changes: dict) -> None:
+    """Where batch normalisation would need a second: resnet18 gives digits one place a channel."""
+    training = {"epochs": 50, "batch_size": 33, **changes}
+    fc = {"method": "fc", "backbone": {"name": "resnet18"}, "training": training}
+    plan = changed_plan(tiny, models={"fc": fc})
+    with pytest.raises(LookalikeError, match=r"100 images in batches of .* leave a part of one image"):
+        run_stage(plan, "train", plan.run("digits/fc/100/seed0"))
+    assert not plan.run("digits/fc/100/seed0").history.exists()

@@ -1,6 +1,7 @@
 # The study, checked and resolved before any rule is read; what the other rule files call.
 import gc
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from lookalike.core.errors import LookalikeError
 from lookalike.data.settings import FILTERS
 from lookalike.pipeline import study_lock
 from lookalike.pipeline.dry_run import obstacles
-from lookalike.pipeline.job_groups import INSIDE, forget_broken
+from lookalike.pipeline.job_groups import INSIDE, SNAKEFILE, forget_broken
 from lookalike.pipeline.resources import RUNS_AT_ONCE
 from lookalike.pipeline.server import client
 from lookalike.pipeline.stop_forwarding import forward_stop_signals
@@ -35,7 +36,9 @@ if workflow.is_main_process:
             print(f"study {PLAN.name} is being run by {other}", file=sys.stderr)
         else:
             forget_broken(PLAN)
-        study_lock.clear_stale_locks(PLAN.root)
+            if PLAN.folder.exists() and not PLAN.path.exists() and not workflow.dryrun:
+                PLAN.write()  # where it was deleted; jobs that are due read it
+        study_lock.clear_marks(PLAN.root)
 
 
 def submits():
@@ -46,6 +49,7 @@ def submits():
 
 
 STUDY = Workflow(PLAN, submits)
+PLAN_PATH = shlex.quote(str(PLAN.path))  # in the commands of hooks
 TRACKING = STUDY.outputs("init_tracking")["state"]
 RUN = "{wildcards.dataset}/{wildcards.model}/{wildcards.size}/seed{wildcards.seed}"
 TRAINED = list(dict.fromkeys(run.model for run in PLAN.trained_runs()))
@@ -57,16 +61,24 @@ if "SLURM_JOB_ID" in os.environ and (IN_GROUP or not workflow.is_main_process):
     forward_stop_signals()
 
 # The commands of the environment that runs Snakemake, whether it is activated or not.
-PREFIX = f'export PATH="{Path(sys.executable).parent}:$PATH"; '
+PREFIX = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 # A job costs milliseconds where a warm process has torch loaded. Not inside a SLURM job, whose end would end that
 # process and every other job's work with it; a job group has an allocation for itself.
 if os.environ.get("LOOKALIKE_SERVER") != "0" and (
     "SLURM_JOB_ID" not in os.environ or IN_GROUP
 ):
-    PREFIX += (
-        f'lookalike() {{{{ "{sys.executable}" -S -E "{client.__file__}" "$@"; }}}}; '
-    )
-shell.prefix(PREFIX)
+    try:
+        client.socket_path()
+        client_command = shlex.join([sys.executable, "-S", "-E", str(client.__file__)])
+        PREFIX += f'lookalike() {{ {client_command} "$@"; }}; '
+    except OSError as error:
+        print(
+            f"warning: {error}; without it each job starts by itself, which takes seconds",
+            file=sys.stderr,
+        )
+# A job group starts a Snakemake of its own.
+PREFIX += f"export {SNAKEFILE}={shlex.quote(str(workflow.main_snakefile))}; "
+shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 # A study of thousands of jobs makes millions of objects that stay; looking for garbage among them took a fifth of the
 # time that the plan took (benchmarks/large_study.py).
@@ -94,6 +106,9 @@ def lock_study():
         cancelled = study_lock.lock_study(PLAN, workflow.scheduler._executor)
     except LookalikeError as error:
         sys.exit(f"error: {error}")
+    if waited := study_lock.share_data(workflow.dag.needrun_jobs()):
+        print(f"{waited} is there now; starting over", file=sys.stderr, flush=True)
+        study_lock.start_over()
     # Not before: jobs of another controller read them.
     PLAN.write()
     if cancelled:

@@ -36,7 +36,7 @@ rule prepare_data:
     message:
         "Prepare data set {wildcards.prepared}"
     shell:
-        "lookalike data prepare {params.source} --options {params.options:q}"
+        "lookalike data prepare {params.source:q} --options {params.options:q}"
 
 
 # Each filter of ImageNet's test images leaves what it removed and why.
@@ -57,13 +57,13 @@ rule filter_data:
     params:
         folder=lambda wildcards, input: os.path.dirname(input[0]),
         weights=lambda wildcards, input: (
-            f"--weights {input.weights}" if input.weights else ""
+            ["--weights", input.weights] if input.weights else []
         ),
         code=STUDY.code("filter_data"),
     message:
         "Filter the test images of {wildcards.prepared}: {wildcards.filter}"
     shell:
-        "lookalike data filter {params.folder} {wildcards.filter} {params.weights}"
+        "lookalike data filter {params.folder:q} {wildcards.filter} {params.weights:q}"
 
 
 rule collect_filters:
@@ -84,4 +84,4 @@ rule collect_filters:
     message:
         "Clean test images of {wildcards.prepared}"
     shell:
-        "lookalike data collect-filters {params.folder}"
+        "lookalike data collect-filters {params.folder:q}"

@@ -16,7 +16,7 @@ rule train_adversarial_patch:
     message:
         "Train an adversarial patch against {wildcards.model} on {wildcards.dataset}, seed {wildcards.seed}"
     shell:
-        f"lookalike train-adversarial-patch {{params.plan}} {RUN}"
+        f"lookalike train-adversarial-patch {{params.plan:q}} {RUN}"
 
 
 # One rule for runs with weights of their own, one for runs on a frozen backbone, which leave their record here.
@@ -38,7 +38,7 @@ rule embed:
     message:
         "Embed the support of {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"
     shell:
-        f"lookalike embed {{params.plan}} {RUN}"
+        f"lookalike embed {{params.plan:q}} {RUN}"
 
 
 use rule embed as embed_frozen with:
@@ -72,4 +72,4 @@ rule embed_queries:
         "Compare {wildcards.evaluation_set} with the support of {wildcards.model} on {wildcards.dataset}"
         " ({wildcards.size}), seed {wildcards.seed}"
     shell:
-        f"lookalike embed-queries {{params.plan}} {RUN} --evaluation-set {{wildcards.evaluation_set}}"
+        f"lookalike embed-queries {{params.plan:q}} {RUN} --evaluation-set {{wildcards.evaluation_set}}"

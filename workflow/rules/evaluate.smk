@@ -18,7 +18,7 @@ rule evaluate:
         "Evaluate {wildcards.model} ({wildcards.mode}) on {wildcards.evaluation_set} of {wildcards.dataset},"
         " seed {wildcards.seed}"
     shell:
-        f"lookalike evaluate {{params.plan}} {RUN}"
+        f"lookalike evaluate {{params.plan:q}} {RUN}"
         " --mode {wildcards.mode} --evaluation-set {wildcards.evaluation_set}"
 
 
@@ -38,7 +38,7 @@ rule collect_metrics:
     message:
         "Collect the metrics of all evaluations"
     shell:
-        "lookalike collect-metrics {params.plan}"
+        "lookalike collect-metrics {params.plan:q}"
 
 
 rule analyse_human_study:
@@ -58,4 +58,4 @@ rule analyse_human_study:
     message:
         "Analyse human study {wildcards.human_study}"
     shell:
-        "lookalike analyse-human-study {params.plan} {wildcards.human_study}"
+        "lookalike analyse-human-study {params.plan:q} {wildcards.human_study}"

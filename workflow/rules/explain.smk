@@ -17,7 +17,7 @@ rule explain:
     message:
         "Explain queries of {wildcards.model} ({wildcards.mode}) on {wildcards.dataset}, seed {wildcards.seed}"
     shell:
-        f"lookalike explain {{params.plan}} {RUN}"
+        f"lookalike explain {{params.plan:q}} {RUN}"
         " --mode {wildcards.mode} --evaluation-set {wildcards.evaluation_set}"
 
 
@@ -42,5 +42,5 @@ rule analyse:
     message:
         "{params.title} of {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"
     shell:
-        f"lookalike analyse {{params.plan}} {RUN}"
+        f"lookalike analyse {{params.plan:q}} {RUN}"
         " --analysis {wildcards.analysis} --evaluation-set {wildcards.evaluation_set}"

@@ -18,7 +18,7 @@ rule draw_table:
     message:
         "Table: {params.caption}"
     shell:
-        "lookalike draw-table {params.plan} {wildcards.table}"
+        "lookalike draw-table {params.plan:q} {wildcards.table}"
 
 
 rule draw_figure:
@@ -38,7 +38,7 @@ rule draw_figure:
     message:
         "Figure: {wildcards.figure}"
     shell:
-        "lookalike draw-figure {params.plan} {wildcards.figure}"
+        "lookalike draw-figure {params.plan:q} {wildcards.figure}"
 
 
 rule compare:
@@ -60,7 +60,7 @@ rule compare:
     message:
         "Compare published numbers with reproduced ones"
     shell:
-        "lookalike compare {params.plan}"
+        "lookalike compare {params.plan:q}"
 
 
 rule write_report:
@@ -82,4 +82,4 @@ rule write_report:
     message:
         "Write the report"
     shell:
-        "lookalike write-report {params.plan}"
+        "lookalike write-report {params.plan:q}"

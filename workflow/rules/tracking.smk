@@ -12,7 +12,7 @@ rule init_tracking:
     message:
         "Create the MLflow database"
     shell:
-        "lookalike init-tracking {params.plan}"
+        "lookalike init-tracking {params.plan:q}"
 
 
 rule sync_tracking:
@@ -36,4 +36,4 @@ rule sync_tracking:
     message:
         "Mirror the study in MLflow"
     shell:
-        "lookalike sync-tracking {params.plan}"
+        "lookalike sync-tracking {params.plan:q}"

@@ -20,7 +20,7 @@ rule train:
     message:
         "Train {wildcards.model} on {wildcards.dataset} ({wildcards.size}), seed {wildcards.seed}"
     shell:
-        f"lookalike train --no-progress {{params.plan}} {RUN}"
+        f"lookalike train --no-progress {{params.plan:q}} {RUN}"
 
 
 # Many short runs in one job: a Snakemake inside the allocation makes their files, each run with its own jobs and logs.
@@ -43,4 +43,4 @@ rule run_job_group:
     message:
         "Run job group {wildcards.job_group}"
     shell:
-        "lookalike run-job-group {params.plan} {wildcards.job_group} --cores {threads}"
+        "lookalike run-job-group {params.plan:q} {wildcards.job_group} --cores {threads}"

@@ -57,7 +57,10 @@ class Prediction:
 
     def predicted(self) -> np.ndarray:
         """(B,) classes; the lowest class index wins a tie."""
-        classes: np.ndarray = self.log_probs.cpu().numpy().argmax(1)
+        values = self.log_probs.detach().cpu()
+        if values.dtype in (torch.float16, torch.bfloat16):  # numpy has no bfloat16
+            values = values.float()
+        classes: np.ndarray = values.numpy().argmax(1)
         return classes
 
     def among(self, classes: Tensor) -> Prediction:

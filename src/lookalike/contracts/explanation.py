@@ -171,7 +171,10 @@ def build_explanations(
     similarity: Tensor | None = None,
 ) -> list[Explanation]:
     """Records of a batch from exemplar ids, labels, weights and what else is known of exemplars, each (B, k)."""
-    probabilities = prediction.log_probs.double().exp().cpu()
+    from lookalike.core.finite import check_finite  # needs torch, which those who only look at a study do without
+
+    check_finite(weights, "weights of exemplars", lambda row: f"image {int(queries.ids[row])}")
+    probabilities = prediction.log_probs.detach().double().exp().cpu()
     classes = prediction.predicted()
     records = []
     for row in range(len(queries)):

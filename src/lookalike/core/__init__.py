@@ -1,5 +1,5 @@
 """The ground: nothing here imports another room.
 
-`errors`, `files`, `tables`, `tensors`, `tensor_store`, `parameter_cache`, `seeds`, `determinism`, `devices`, `locks`,
-`processes`, `provenance`.
+`errors`, `credentials`, `files`, `finite`, `tables`, `tensors`, `tensor_store`, `parameter_cache`, `seeds`,
+`determinism`, `devices`, `locks`, `processes`, `provenance`.
 """

@@ -66,13 +66,16 @@ def is_locked(path: str | os.PathLike[str]) -> bool:
     return False
 
 
-def private_folder() -> str:
+def private_folder(below: str = "") -> str:
     """The folder of this user alone for the sockets and locks of this machine.
+
+    Args:
+        below: Folder that it lies in; that of temporary files when left out.
 
     Raises:
         OSError: The folder belongs to somebody else.
     """
-    folder = os.path.join(tempfile.gettempdir(), f"lookalike-{os.getuid()}")
+    folder = os.path.join(below or tempfile.gettempdir(), f"lookalike-{os.getuid()}")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     status = os.lstat(folder)
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.core.errors import LookalikeError
-from lookalike.core.files import read_sealed, writing
+from lookalike.core.files import digest, read_sealed, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def write_table(path: Path, table: pa.Table, origin: Origin) -> None:
     pq.write_table(table.replace_schema_metadata(), plain)
     # As it will be read: the same values may lie in memory otherwise before they were written.
     content = content_digest(pq.read_table(pa.BufferReader(plain.getvalue())))
-    note = json.dumps({"origin": dict(origin), "content": content}, sort_keys=True)
+    note = json.dumps({"origin": dict(origin), "digest": digest([dict(origin), content])})
     with writing(path) as temporary:
         pq.write_table(table.replace_schema_metadata({KEY: note}), temporary)
 
@@ -59,7 +59,7 @@ def read_table(path: Path, origin: Origin, columns: Iterable[str] = ()) -> pa.Ta
         table = pq.ParquetFile(path).read()
         note = json.loads((table.schema.metadata or {}).get(KEY, b"{}"))
         table = table.replace_schema_metadata()
-        changed = note.get("content") != content_digest(table)
+        changed = note.get("digest") != digest([note.get("origin"), content_digest(table)])
     except FileNotFoundError:
         raise LookalikeError(f"{path} is missing; run the stage that writes it again.") from None
     except (OSError, ValueError, AttributeError, pa.ArrowException) as error:  # what a damaged footer makes of it

@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lookalike.core.errors import LookalikeError
-from lookalike.core.files import sha256, write_text
-from lookalike.core.tensors import write_tensors
+from lookalike.core.files import sha256, write_text, writing
+from lookalike.core.tensors import save_on
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], origin: dict[str, str]) -> None:
@@ -18,8 +18,10 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], origin: dict[str, str])
 
     Beside it goes `<path>.sha256`, so that a damaged file is noticed and not computed with.
     """
-    write_tensors(path, tensors, {"origin": json.dumps(origin, sort_keys=True)})
-    write_text(path.with_suffix(".sha256"), sha256(path) + "\n")
+    with writing(path) as temporary:
+        save_on(temporary, tensors, {"origin": json.dumps(origin, sort_keys=True)})
+        # Before the store itself has its name: where that is there, it is complete.
+        write_text(path.with_suffix(".sha256"), sha256(temporary) + "\n")
 
 
 def load_tensors(path: Path, origin: dict[str, str]) -> dict[str, Tensor]:

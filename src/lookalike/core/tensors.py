@@ -21,12 +21,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     Raises:
         LookalikeError: The disk is full or not writable; an older file is unchanged.
     """
-    on_cpu = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
     with writing(path) as temporary:
-        try:
-            save_file(on_cpu, temporary, metadata)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+        save_on(temporary, tensors, metadata)
+
+
+def save_on(temporary: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors and text to the path that `writing` gave.
+
+    Raises:
+        OSError: The disk is full or not writable.
+    """
+    on_cpu = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
+    try:
+        save_file(on_cpu, temporary, metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

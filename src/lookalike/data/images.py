@@ -73,6 +73,12 @@ class Images(ABC):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def name(self, row: int) -> str:
+        """What a message calls an image: its number in the index, and its file where it has one."""
+        number = int(self.rows[row])
+        file = str(self.data.column("source_file")[number]) if "source_file" in self.data.columns else ""
+        return f"image {number}" + f" ({file})" * bool(file)
+
     @abstractmethod
     def pixels(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """(n, C, H, W) uint8 of some rows, cut at random where a generator is given."""

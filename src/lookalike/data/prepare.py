@@ -67,19 +67,27 @@ def _prepare(settings: DataSettings, folder: Path) -> str:
     )
     raw: RawData = importlib.import_module(row.reader).read(inputs)
     _check(raw, settings)
-    write_prepared(raw, settings, folder)
+    repeated = write_prepared(raw, settings, folder)
     inputs.discard()
     shutil.rmtree(folder / ".shards", ignore_errors=True)
-    return f"{len(raw.labels):,} images, {len(raw.class_names)} classes"
+    summary = f"{len(raw.labels):,} images, {len(raw.class_names)} classes"
+    if repeated:
+        summary += f"; test images that are byte for byte training images too: {repeated:,}"
+    if left_out := raw.facts.get("left_out"):
+        summary += f"; left out, since they are no images or hidden: {len(left_out):,}, {left_out[0]} for one"
+    return summary
 
 
-def write_prepared(raw: RawData, settings: DataSettings, folder: Path) -> None:
+def write_prepared(raw: RawData, settings: DataSettings, folder: Path) -> int:
     """Write what was read in its on-disk form, the manifest last.
 
     Args:
         raw: Images and labels.
         settings: Settings of the data set.
         folder: Where the files go.
+
+    Returns:
+        How many test images are byte for byte training images too.
     """
     row = DATA_SETS[settings.source]
     manifest = folder / "manifest.json"
@@ -117,6 +125,7 @@ def write_prepared(raw: RawData, settings: DataSettings, folder: Path) -> None:
             },
         },
     )
+    return repeated
 
 
 def _check(raw: RawData, settings: DataSettings) -> None:

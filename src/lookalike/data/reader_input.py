@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.core.errors import LookalikeError
-from lookalike.core.files import digest
 from lookalike.data.archives import unpack
+from lookalike.data.image_files import image_files
 
 
 def downloads() -> Path:
@@ -59,20 +59,6 @@ class ReaderInput:
         shutil.rmtree(self.work, ignore_errors=True)
 
 
-def hash_of_images(path: Path) -> str:
-    """What a user's own images follow from: a table's content, and names, sizes and times of all files."""
-    folder = path if path.is_dir() else path.parent
-    table = [] if path.is_dir() else path.read_text(encoding="utf-8", errors="replace").splitlines()
-    names = [str(p.relative_to(folder)) for p in sorted(folder.rglob("*"))] if path.is_dir() else []
-    names += [line.split(",", 1)[0].strip('"') for line in table[1:]]
-    stats = []
-    for name in names:
-        file = folder / name
-        if file.is_file():
-            stats.append((name, file.stat().st_size, file.stat().st_mtime_ns))
-    return digest([table, stats])
-
-
 def inside(folder: Path, name: str, listed_in: Path) -> Path:
     """A file that a list of the source names.
 
@@ -87,40 +73,28 @@ def inside(folder: Path, name: str, listed_in: Path) -> Path:
     return path
 
 
-def class_folders(folder: Path) -> list[str]:
-    """Names of the folders below, sorted: one a class.
-
-    Raises:
-        LookalikeError: There is none.
-    """
-    if not folder.is_dir():
-        raise LookalikeError(f"{folder} is missing; it must hold one folder a class.")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
-    if not names:
-        raise LookalikeError(f"{folder} holds no class folder; put the images of each class into a folder of its own.")
-    return names
-
-
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
-
-
-def images_below(folder: Path, names: list[str]) -> tuple[list[Path], list[int]]:
-    """Images of class folders, by class and sorted by name, and their labels.
+def images_below(folder: Path, names: list[str]) -> tuple[list[Path], list[int], list[Path]]:
+    """Images of class folders, by class and sorted by name, their labels, and other files that were left out.
 
     Raises:
         LookalikeError: A class folder is missing or holds no image.
     """
     files: list[Path] = []
     labels: list[int] = []
+    left_out: list[Path] = []
     for label, name in enumerate(names):
         if not (folder / name).is_dir():
             raise LookalikeError(f"{folder} lacks the class folder {name!r}; every split needs every class.")
-        images = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        if not images:
-            raise LookalikeError(f"class folder {folder / name} holds no image; remove it or put images there.")
-        files += images
-        labels += [label] * len(images)
-    return files, labels
+        below = image_files(folder / name)
+        if not below.images:
+            of_others = f" ({below.left_out[0].name} is none)" if below.left_out else ""
+            raise LookalikeError(
+                f"class folder {folder / name} holds no image{of_others}; remove it or put images there."
+            )
+        files += below.images
+        labels += [label] * len(below.images)
+        left_out += below.left_out
+    return files, labels, left_out
 
 
 def images_of_parts(root: Path, parts: dict[str, str], names: list[str]) -> tuple[list[Path], list[int], list[str]]:
@@ -135,7 +109,7 @@ def images_of_parts(root: Path, parts: dict[str, str], names: list[str]) -> tupl
     labels: list[int] = []
     splits: list[str] = []
     for split, folder in parts.items():
-        images, classes = images_below(root / folder, names)
+        images, classes, _ = images_below(root / folder, names)
         files += images
         labels += classes
         splits += [split] * len(images)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lookalike.core.finite import check_finite
+
 
 def class_centroids(
     features: Tensor, labels: Tensor, k: int, seed: int = 0, restarts: int = 10
@@ -26,7 +28,11 @@ def class_centroids(
 
     Returns:
         Centroids (M, D) and their labels (M,).
+
+    Raises:
+        NotFiniteError: A row holds NaN or an infinity.
     """
+    check_finite(features, "features of the support")
     from sklearn.cluster import KMeans  # half a second that only this stage should wait for
     from sklearn.exceptions import ConvergenceWarning
 

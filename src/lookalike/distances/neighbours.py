@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lookalike.core.finite import check_finite
 from lookalike.distances import NeighbourDistance
 
+LARGEST = 1e15  # features beyond it are scaled before they are multiplied
 HNSW_LINKS, HNSW_CONSTRUCTION = 16, 100  # M and ef_construction of the NW head's authors
 
 
@@ -33,6 +37,7 @@ def nearest(
 
     Raises:
         ValueError: The support has fewer than k rows.
+        NotFiniteError: A query or a support row holds NaN or an infinity, which faiss would answer with no row at all.
     """
     import faiss  # only where neighbours are searched: most evaluations need none
 
@@ -40,18 +45,34 @@ def nearest(
         raise ValueError(f"k must lie between 1 and the {len(support)} support rows, not {k}")
     kind = faiss.METRIC_INNER_PRODUCT if distance == "dot" else faiss.METRIC_L2
     sign = -1.0 if distance == "dot" else 1.0
+    check_finite(query, "features of the queries", "query {}".format)
     queries = _array(query)
-    costs = np.empty((len(queries), 0), np.float32)  # smaller is nearer
+    costs = np.empty((len(queries), 0))  # smaller is nearer
     rows = np.empty((len(queries), 0), np.int64)
     faiss.omp_set_num_threads(torch.get_num_threads())
     for start in range(0, len(support), block):
-        part = _array(support[start : start + block])
-        values, indices = faiss.knn(queries, part, min(k, len(part)), metric=kind)
-        costs = np.concatenate([costs, sign * values], 1)
+        rows_of_block = support[start : start + block]
+        check_finite(rows_of_block, "features of the support", partial(_row, start))
+        scaled, part, scale = queries, _array(rows_of_block), _scale(query, rows_of_block)
+        if scale != 1:
+            scaled, part = scaled * scale, part * scale
+        values, indices = faiss.knn(scaled, part, min(k, len(part)), metric=kind)
+        costs = np.concatenate([costs, sign * values.astype(np.float64) / float(scale) ** 2], 1)
         rows = np.concatenate([rows, indices + start], 1)
         order = np.lexsort((rows, costs))[:, :k]
         costs, rows = np.take_along_axis(costs, order, 1), np.take_along_axis(rows, order, 1)
-    return torch.from_numpy(sign * costs), torch.from_numpy(rows)
+    with np.errstate(over="ignore"):  # where they are compared they were finite
+        return torch.from_numpy((sign * costs).astype(np.float32)), torch.from_numpy(rows)
+
+
+def _row(start: int, row: int) -> str:
+    return f"row {start + row}"
+
+
+def _scale(*features: Tensor) -> np.float32:
+    """1, or a power of two by which features such as 1e20 are multiplied, since products of them would overflow."""
+    largest = max(float(torch.stack(rows.detach().aminmax()).abs().max()) for rows in features if rows.numel())
+    return np.float32(1 if largest < LARGEST else 2.0 ** -math.ceil(math.log2(largest)))
 
 
 def build_hnsw(support: Tensor, distance: NeighbourDistance) -> Tensor:
@@ -74,6 +95,7 @@ def search_hnsw(index_bytes: Tensor, query: Tensor, k: int) -> Tensor:
     import faiss  # only where neighbours are searched: most evaluations need none
 
     index: Any = faiss.deserialize_index(index_bytes.numpy())
+    check_finite(query, "features of the queries", "query {}".format)
     index.hnsw.efSearch = max(64, 2 * k)  # candidates that the search looks at
     faiss.omp_set_num_threads(torch.get_num_threads())
     return torch.from_numpy(index.search(_array(query), k)[1])

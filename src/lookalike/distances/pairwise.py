@@ -23,12 +23,14 @@ PAIRS_PER_CHUNK = 4096
 
 def cosine_distance(queries: Tensor, memory: Tensor) -> Tensor:
     """1 - cosine (B, M) of rows (B, D) and (M, D)."""
+    queries, memory = _squarable(queries), _squarable(memory)
     lengths = [(_squares(rows) + COSINE_FLOOR).rsqrt() for rows in (queries, memory)]
     return 1 - (queries @ memory.T) * lengths[0][:, None] * lengths[1]
 
 
 def paired_cosine_distance(queries: Tensor, others: Tensor) -> Tensor:
     """1 - cosine (B,) of each row with its partner, both (B, D)."""
+    queries, others = _squarable(queries), _squarable(others)
     lengths = (_squares(queries) + COSINE_FLOOR).rsqrt() * (_squares(others) + COSINE_FLOOR).rsqrt()
     return 1 - torch.einsum("nd,nd->n", queries, others) * lengths
 
@@ -42,6 +44,17 @@ def l2_distance(queries: Tensor, memory: Tensor) -> Tensor:
 def dot_distance(queries: Tensor, memory: Tensor) -> Tensor:
     """Minus the inner product (B, M)."""
     return -(queries @ memory.T)
+
+
+def _squarable(rows: Tensor) -> Tensor:
+    """Rows of the same directions whose squares do not overflow: of those that do, multiples of length about 1."""
+    if rows.device.type != "cpu":  # where the question would wait for the device
+        return rows
+    squares = _squares(rows.detach())
+    if not bool(torch.isinf(squares).any()):
+        return rows
+    largest = rows.detach().abs().amax(1, keepdim=True)
+    return torch.where(torch.isinf(squares)[:, None], rows / largest, rows)
 
 
 def _squares(rows: Tensor) -> Tensor:
@@ -147,4 +160,8 @@ def negative_distance(query: Tensor, support: Tensor, support_sq: Tensor | None 
 
 def normalise_rows(rows: Tensor) -> Tensor:
     """(N, D) rows of unit length; a zero row stays zero."""
-    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(NORM_FLOOR)
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    if norms.device.type == "cpu" and bool(torch.isinf(norms).any()):  # their squares overflow
+        rows = torch.where(torch.isinf(norms), rows / rows.abs().amax(1, keepdim=True), rows)
+        norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows / norms.clamp_min(NORM_FLOOR)

@@ -23,6 +23,7 @@ CONDITIONS = {
 CLASSIFIERS = tuple(dict.fromkeys(CONDITIONS.values()))
 VOTERS = 20
 MEDIUM, HIGH = 35, 75  # percent of confidence from which it is medium, high
+NAMES = ("person", "query", "condition", "gt", "parent_lvl12")  # columns of text
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def read_responses(settings: HumanStudySettings) -> Responses:
     _check(settings.sessions, sessions.session.isin(trials.session), "session has no trials")
     _check(settings.trials, ~trials.duplicated(["session", "query"]), "the session judged that query before")
     if "person" in sessions:
-        _check(settings.sessions, sessions.person.notna(), "person is empty")
+        _check(settings.sessions, sessions.person != "", "person is empty")
+    _check(settings.trials, trials["query"] != "", "query is empty")
     _check(settings.trials, trials.response.isin(["accept", "reject"]), "response is neither accept nor reject")
     _check(settings.trials, trials.ai_correct.isin([0, 1]), "ai_correct is neither 0 nor 1")
     confidence = pd.to_numeric(trials.shown_confidence, errors="coerce")
@@ -240,7 +242,8 @@ def _outputs_of(path: str, table: pd.DataFrame, prefix: str) -> Outputs:
 
 def _read(path: str, needed: list[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(Path(path))
+        # Names are text as it stands: 000 and 0 are two persons, and NA may be one.
+        table = pd.read_csv(Path(path), converters=dict.fromkeys(NAMES, str))
     except FileNotFoundError:
         raise LookalikeError(f"{path} is missing; run from a clone of the project, or change the path.") from None
     except (OSError, EOFError, ValueError) as error:

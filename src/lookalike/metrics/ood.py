@@ -15,6 +15,9 @@ def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
         inside: (M,) scores of images of known classes.
         outside: (N,) scores of out-of-distribution images.
 
+    Returns:
+        The probability; NaN where a score is NaN.
+
     Example:
         >>> import numpy as np
         >>> from lookalike.metrics import auroc
@@ -38,10 +41,15 @@ def fpr95(inside: np.ndarray, outside: np.ndarray) -> float:
         inside: (M,) scores of images of known classes.
         outside: (N,) scores of out-of-distribution images.
 
+    Returns:
+        The share; NaN where a score is NaN.
+
     Example:
         >>> import numpy as np
         >>> from lookalike.metrics import fpr95
         >>> fpr95(np.arange(100), np.array([-1, 4, 5, 50]))
         0.75
     """
+    if np.isnan(inside).any() or np.isnan(outside).any():
+        return float("nan")
     return float((outside >= np.quantile(inside, 0.05, method="lower")).mean())

@@ -18,6 +18,9 @@ def temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
         log_probs: (M, C) log-probabilities, nats.
         labels: (M,) true classes.
 
+    Returns:
+        The temperature; NaN where a log-probability is NaN or there is none.
+
     Example:
         >>> import numpy as np
         >>> from lookalike.metrics import temperature
@@ -28,6 +31,8 @@ def temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
+    if not len(labels) or np.isnan(log_probs).any():
+        return float("nan")
     finite = np.where(np.isneginf(log_probs), np.log(ZERO_PROBABILITY), log_probs.astype(np.float64))
     every = np.arange(len(labels))
 

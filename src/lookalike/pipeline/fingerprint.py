@@ -16,7 +16,7 @@ from lookalike.contracts.analysis import Analysis
 from lookalike.contracts.settings import ReadingStage, settings_read_by
 from lookalike.core.files import digest
 from lookalike.core.provenance import code_hash
-from lookalike.data.reader_input import hash_of_images
+from lookalike.data.own_images import hash_of_images
 from lookalike.data.registry import DATA_SETS
 from lookalike.data.settings import DataSettings
 from lookalike.methods.registry import METHODS

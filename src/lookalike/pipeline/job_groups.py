@@ -23,6 +23,7 @@ from lookalike.pipeline.stage_table import STAGES, Item
 from lookalike.study.plan import Plan, RunSpec
 
 INSIDE = "LOOKALIKE_JOB_GROUP"  # names the group in the environment of its job
+SNAKEFILE = "LOOKALIKE_SNAKEFILE"  # and the Snakefile, which is elsewhere where `--directory` was given
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def run_job_group(plan: Plan, name: str, cores: int) -> str:
         raise LookalikeError(f"{plan.path} has no job group {name!r}; there are {', '.join(names[:5]) or 'none'}.")
     started = time.perf_counter()
     command = [sys.executable, "-m", "snakemake", *map(str, group.targets()), "--nolock", "--cores", str(cores)]
-    command += ["--config", f"study={plan.path}"]
+    command += ["--config", f"study={plan.path}", "--snakefile", os.environ.get(SNAKEFILE, "Snakefile")]
     log = group.job.log
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as handle:

@@ -11,9 +11,18 @@ from pathlib import Path
 
 import typer
 
+from lookalike.core.credentials import without_credentials
 from lookalike.core.errors import LookalikeError
 from lookalike.core.processes import this_process
 from lookalike.pipeline.job_log import DONE, FAILED, STARTED
+
+
+class _Formatter(logging.Formatter):
+    """Lines of a log, which travels with results: without passwords."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return without_credentials(super().format(record))
 
 
 class StageRunner:
@@ -26,8 +35,17 @@ class StageRunner:
 
     def do(self, name: str, log: Path, action: Callable[[], str | None]) -> None:
         """Do one item: traceback to its log, one sentence to the terminal."""
-        handler = logging.FileHandler(kept_log(log), mode="a")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        try:
+            handler = logging.FileHandler(kept_log(log), mode="a")
+        except OSError as error:
+            self.failed += 1
+            typer.echo(
+                f"error: {self.stage} {name}: {log} could not be written ({error.strerror}); mend the permissions of "
+                "its folder, or give it space, and run again.",
+                err=True,
+            )
+            return
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger()
         logger.addHandler(handler)
         ours = logging.getLogger("lookalike")
@@ -41,6 +59,7 @@ class StageRunner:
             self.failed += 1
             logger.error(traceback.format_exc())
             reason = str(error) if isinstance(error, LookalikeError) else f"{type(error).__name__}: {error}"
+            reason = without_credentials(reason)
             ours.error("%s: %s", FAILED, " ".join(reason.split()))
             typer.echo(f"error: {self.stage} {name}: {reason}\n       log: {log}", err=True)
         finally:

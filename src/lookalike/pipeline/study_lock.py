@@ -7,14 +7,17 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
 from lookalike.core.errors import LookalikeError
-from lookalike.core.locks import is_locked, try_lock
+from lookalike.core.locks import is_locked, locked, try_lock
 from lookalike.core.processes import ask_slurm, this_process
 from lookalike.study.plan import Plan
 
+DATA_RULES = ("fetch_data", "prepare_data", "filter_data", "collect_filters")  # whose files all studies share
+LOCKS = Path("results/data/.locks")
 CANCEL_SECONDS = 120
 WATCH_SECONDS = 15
 FIELDS = {
@@ -107,11 +110,89 @@ def lock_holder(plan: Plan) -> str:
     return (path.read_text().strip() or "another process") if is_locked(path) else ""
 
 
-def clear_stale_locks(root: Path) -> None:
-    """Delete what a killed Snakemake left of its lock of this folder, unless any controller of it is alive."""
+def clear_marks(root: Path) -> None:
+    """Delete what a killed Snakemake left in `.snakemake`, unless any controller of this folder is alive.
+
+    Its marks of incomplete files made the next call do a job or two, and then call the study done: the mark of the
+    tracking state forced a rule whose output others take as `ancient`, which hid what was missing behind it. Our
+    outputs are whole or absent, so that a file that is there needs no such mark.
+    """
     if not any(is_locked(path) for path in root.glob("*/.controller")):
-        for left in Path(".snakemake/locks").glob("*"):
-            left.unlink(missing_ok=True)
+        for folder in (".snakemake/locks", ".snakemake/incomplete"):
+            for left in Path(folder).rglob("*"):
+                if not left.is_dir():
+                    left.unlink(missing_ok=True)
+
+
+def check_targets(jobs: Iterable[Any]) -> None:
+    """Raise where a workflow ends well and a file that it was asked for is not there.
+
+    Args:
+        jobs: The jobs that Snakemake was asked for: rules without outputs of their own stand for their inputs.
+
+    Raises:
+        LookalikeError: The message names a missing file.
+    """
+    files = [str(file) for job in jobs for file in (job.output or job.input)]
+    missing = [file for file in files if not os.path.exists(file)]
+    if missing:
+        raise LookalikeError(
+            f"the workflow ended, but {len(missing)} of {len(files)} files that were asked for are not there, "
+            f"{missing[0]} for one; run the same command again."
+        )
+
+
+def share_data(jobs: Iterable[Any]) -> str:
+    """Hold the data sets that this workflow prepares until they are there; wait for those that another one prepares.
+
+    Args:
+        jobs: The jobs that are due.
+
+    Returns:
+        What was waited for, in a few words: it is there now, and the plan of before out of date. Empty for nothing.
+    """
+    held: dict[tuple[Path, ...], IO[str]] = {}
+    waited = []
+    for job in jobs:
+        if job.rule.name not in DATA_RULES:
+            continue
+        outputs = tuple(Path(str(file)) for file in job.output)
+        path = LOCKS / "-".join(outputs[0].parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = try_lock(path)
+        if handle is None:
+            print(f"{outputs[0].parent} is being prepared by {path.read_text().strip()}; waiting", file=sys.stderr)
+            with locked(path):
+                waited.append(str(outputs[0].parent))
+            continue
+        handle.truncate(0)
+        handle.write(f"process {this_process()}\n")
+        handle.flush()
+        held[outputs] = handle
+    if waited:
+        for handle in held.values():
+            handle.close()
+    elif held:
+        threading.Thread(target=_release_data, args=(held,), daemon=True).start()
+    return ", ".join(waited)
+
+
+def _release_data(held: dict[tuple[Path, ...], IO[str]]) -> None:
+    """Give the locks of data sets back, each when all its files are there anew."""
+    before = {outputs: _written(outputs) for outputs in held}
+    while held:
+        time.sleep(0.5)
+        for outputs in list(held):
+            if (now := _written(outputs)) is not None and now != before[outputs]:
+                held.pop(outputs).close()
+
+
+def _written(outputs: tuple[Path, ...]) -> list[int] | None:
+    """Times of all files; None where one is missing."""
+    try:
+        return [path.stat().st_mtime_ns for path in outputs]
+    except FileNotFoundError:
+        return None
 
 
 def _lock_file(plan: Plan) -> Path:

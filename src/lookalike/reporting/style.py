@@ -36,6 +36,7 @@ def set_style() -> None:
             "lines.linewidth": 1.0,
             "xtick.major.width": 0.6,
             "ytick.major.width": 0.6,
+            "text.parse_math": False,  # names of models and classes may hold dollars
             "svg.hashsalt": "lookalike",  # equal figures give equal bytes
             "svg.fonttype": "none",
             "image.composite_image": False,  # joining them takes ten times longer than drawing

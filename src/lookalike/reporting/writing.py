@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from lookalike.core.files import write_text
 from lookalike.reporting.catalogue import TableContent
+
+# Characters that mean something to LaTeX.
+LATEX = {character: f"\\{character}" for character in "&%_#${}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+}
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take a cell for that begins so
 
 
 def write_table(path: Path, content: TableContent, label: str) -> None:
@@ -30,8 +40,19 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 def as_csv(frame: pd.DataFrame) -> str:
     """A table with all its digits."""
-    text: str = frame.to_csv(index=False, lineterminator="\n")
+    text: str = frame.map(_no_formula).to_csv(index=False, lineterminator="\n")
     return text
+
+
+def _no_formula(cell: Any) -> Any:
+    """A cell that no spreadsheet runs: text that begins as a formula does, and is no number, gets an apostrophe."""
+    if not isinstance(cell, str) or not cell.startswith(FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}" if len(cell) > 1 else cell
+    return cell
 
 
 def latex_label(study: str, name: str) -> str:
@@ -66,6 +87,4 @@ def _bold(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    for plain, latex in (("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("\N{PLUS-MINUS SIGN}", r"$\pm$")):
-        text = text.replace(plain, latex)
-    return text
+    return "".join(LATEX.get(character, character) for character in text)

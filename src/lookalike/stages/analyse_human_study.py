@@ -14,6 +14,7 @@ from lookalike.core.seeds import derive_seed
 from lookalike.human_study.analysis import analyse_outputs, analyse_responses
 from lookalike.human_study.cells import Cell
 from lookalike.human_study.responses import read_families, read_outputs, read_responses
+from lookalike.reporting.writing import as_csv
 from lookalike.study.plan import Plan
 
 
@@ -50,7 +51,7 @@ def analyse_human_study(plan: Plan, name: str) -> str:
     if outputs is not None:
         cells += analyse_outputs(outputs, generator)
     table, record = plan.human_study(name), plan.human_study(name).with_suffix(".json")
-    write_sealed(table, pd.DataFrame([asdict(cell) for cell in cells]).to_csv(index=False, lineterminator="\n"))
+    write_sealed(table, as_csv(pd.DataFrame([asdict(cell) for cell in cells])))
     write_json(
         record,
         {

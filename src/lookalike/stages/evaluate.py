@@ -43,9 +43,11 @@ def evaluate(task: Task) -> None:
         table = pa.table({name: _array(values) for name, values in columns.items()})
     else:
         prediction = classifier.predict(queries, mode)
-        if bool(prediction.log_probs.isnan().any()):
+        lost = prediction.log_probs.isnan().any(1) | prediction.log_probs.amax(1).isinf()
+        if bool(lost.any()):
             raise LookalikeError(
-                f"{run.id} gives probabilities that are not numbers in mode {mode}; train the run again."
+                f"{run.id} gives image {int(queries.ids[lost.nonzero()[0, 0]])} and {int(lost.sum()) - 1} others no "
+                f"probabilities in mode {mode}; train the run again."
             )
         if queries.class_subset is not None:
             prediction = prediction.among(queries.class_subset)

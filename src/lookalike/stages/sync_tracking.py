@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lookalike.core.credentials import without_credentials
 from lookalike.core.files import write_json
 from lookalike.study.plan import Plan
 
@@ -39,7 +40,7 @@ def with_mirror(plan: Plan, stage: str, action: Callable[[Mirror], str]) -> str:
 
         result = action(Mirror(plan))
     except Exception as error:  # whatever a database or server raises
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        reason = without_credentials(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
         result = f"MLflow is unavailable ({reason}); results are complete without it"
         print(f"warning: {result}", file=sys.stderr)
     write_json(plan.root / "tracking" / f"{stage}-{plan.name}.json", {"result": result})

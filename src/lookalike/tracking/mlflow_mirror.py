@@ -6,11 +6,14 @@ whatever is missing, so that it can be called at any time and any number of time
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -37,7 +40,7 @@ from lookalike.core.provenance import environment
 from lookalike.core.tables import read_csv
 from lookalike.study.plan import Plan, RunSpec
 from lookalike.tracking.record import run_uid
-from lookalike.tracking.spool import read_spool, tracking_uri
+from lookalike.tracking.spool import database_of, read_spool, tracking_uri
 
 log = logging.getLogger(__name__)
 BATCH = 1000  # metrics MLflow takes at once
@@ -54,11 +57,17 @@ class Mirror:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         folder = plan.root / "tracking"
-        with locked(folder / ".lock"):  # MLflow creates its tables without a lock of its own
+        self._lock = folder / ".lock"
+        with locked(self._lock):  # MLflow creates its tables without a lock of its own
             uri = tracking_uri(plan)
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             experiment = self.client.get_experiment_by_name(plan.name)
             artifacts = (folder / "artifacts" / plan.name).resolve().as_uri()
+            if experiment is not None and experiment.lifecycle_stage == "deleted":  # by somebody, on MLflow's page
+                self.client.restore_experiment(experiment.experiment_id)
+            ours = uri == f"sqlite:///{database_of(plan)}"
+            if experiment is not None and ours and experiment.artifact_location != artifacts:
+                _move_artifacts(database_of(plan), experiment.artifact_location, artifacts)
             self.experiment: str = (
                 experiment.experiment_id
                 if experiment
@@ -93,6 +102,10 @@ class Mirror:
             started: Seconds since 1970 at the first start.
             process: Name of the process that trains it, as `this_process` gives it.
         """
+        with locked(self._lock):  # of several that look and find none, one creates it
+            return self._child(run, started, process)
+
+    def _child(self, run: RunSpec, started: float, process: str) -> str:
         uid = run_uid(self.plan, run, started)
         runs = self._search(f"tags.`lookalike.uid` = '{uid}'")
         if runs:
@@ -175,6 +188,8 @@ class Mirror:
             self._sync_run(run, record, metrics.get(run.id, {}), state)
             counts["mirrored"] += 1
         for uid, child in children.items():
+            if child.data.tags.get("mlflow.parentRunId") != self.parent:  # which was deleted on MLflow's page
+                self.client.set_tag(child.info.run_id, "mlflow.parentRunId", self.parent)
             name = child.data.tags.get("lookalike.run", "")
             if current.get(name) == uid:
                 continue
@@ -220,6 +235,16 @@ class Mirror:
             for path in sorted((self.plan.folder / folder).glob(pattern)):
                 self.client.log_artifact(self.parent, str(path), folder)
         self.client.set_terminated(self.parent, "FINISHED")
+
+
+def _move_artifacts(database: Path, before: str, now: str) -> None:
+    """Let a study's artifacts lie below another folder: MLflow keeps whole addresses, and a checkout may be moved."""
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?", (now, before))
+        connection.execute(
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE artifact_uri LIKE ? || '/%'",
+            (now, len(before) + 1, before),
+        )
 
 
 def _final_metrics(plan: Plan) -> dict[str, dict[str, float]]:

@@ -34,8 +34,12 @@ class Spooled:
 
 def tracking_uri(plan: Plan) -> str:
     """MLFLOW_TRACKING_URI, else the SQLite file below results/tracking/."""
-    default = f"sqlite:///{(plan.root / 'tracking' / 'mlflow.db').resolve()}"
-    return os.environ.get("MLFLOW_TRACKING_URI") or default
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database_of(plan)}"
+
+
+def database_of(plan: Plan) -> Path:
+    """The SQLite file that is ours."""
+    return (plan.root / "tracking" / "mlflow.db").resolve()
 
 
 def must_spool(plan: Plan) -> bool:

@@ -6,6 +6,7 @@ point and started again therefore ends with the same bytes as one that was not.
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import logging
@@ -28,7 +29,7 @@ from lookalike.core.processes import StopRequest
 from lookalike.core.seeds import RunSeeds
 from lookalike.data.images import Images
 from lookalike.training.checkpoint import load_checkpoint, save_checkpoint
-from lookalike.training.ema import make_average, take_average
+from lookalike.training.ema import BATCH_NORMS, make_average, take_average
 from lookalike.training.schedules import learning_rate
 
 PURPOSES = ("augment", "support", "noise", "view")
@@ -95,6 +96,7 @@ class Training:
         self.run, self.pool, self.settings, self.seeds, self.fabric = run, pool, settings, seeds, fabric
         self.checkpoint, self.key = checkpoint, key
         classifier.check_training(pool)
+        _check_parts(run, classifier, pool, settings)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             classifier = torch.nn.SyncBatchNorm.convert_sync_batchnorm(classifier)
         self.classifier = classifier
@@ -364,6 +366,41 @@ def _agreed(fabric: Fabric, *wishes: bool) -> list[bool]:
 def _all_finite(network: torch.nn.Module) -> bool:
     """Whether weights and running statistics are numbers; a step whose loss still was can have spoilt them."""
     return all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
+
+
+def part_sizes(images: int, settings: TrainingSettings) -> set[int]:
+    """Numbers of images that pass the network at once: whole batches, last ones, and their parts."""
+    batches = {min(images, settings.batch_size)}
+    rest = images % settings.batch_size
+    if rest and (not settings.drop_last or images < settings.batch_size):
+        batches.add(rest)
+    if settings.ema is not None:  # whose statistics all images give once more
+        batches.add(images)
+    size = settings.micro_batch or settings.batch_size
+    return {size for batch in batches if batch >= size} | {batch % size for batch in batches if batch % size}
+
+
+def _check_parts(run: str, classifier: Classifier, pool: Images, settings: TrainingSettings) -> None:
+    """Raise LookalikeError where a part of one image meets batch normalisation that needs two.
+
+    Otherwise the training would end there: after the first epoch, or, with `ema`, after all of them.
+    """
+    if 1 not in part_sizes(len(pool), settings):
+        return
+    probe = copy.deepcopy(classifier).train()
+    if not any(isinstance(layer, BATCH_NORMS) and layer.training for layer in probe.modules()):
+        return
+    try:
+        with torch.no_grad():
+            probe.embed(pool.load(torch.zeros(1, dtype=torch.int64, device=pool.device)).to(pool.device))
+    except ValueError:
+        parts = f"{len(pool)} images in batches of {settings.batch_size}"
+        parts += f" and parts of {settings.micro_batch}" if settings.micro_batch else ""
+        or_else = "" if settings.drop_last else ", or drop_last: true"
+        raise LookalikeError(
+            f"{run}: {parts} leave a part of one image, of which batch normalisation knows no spread; write another "
+            f"training.batch_size or micro_batch{or_else}."
+        ) from None
 
 
 def steps_in_epoch(images: int, settings: TrainingSettings) -> int:

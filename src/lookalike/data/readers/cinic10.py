@@ -13,8 +13,9 @@ import numpy as np
 
 from lookalike.core.errors import LookalikeError
 from lookalike.data.decode import decode
+from lookalike.data.image_files import class_folders
 from lookalike.data.raw import RawData
-from lookalike.data.reader_input import ReaderInput, class_folders, images_of_parts
+from lookalike.data.reader_input import ReaderInput, images_of_parts
 
 PARTS = {"train": "train", "validation": "valid", "test": "test"}
 SIDE = 32

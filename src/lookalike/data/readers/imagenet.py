@@ -15,9 +15,10 @@ import numpy as np
 
 from lookalike.core.errors import LookalikeError
 from lookalike.data.archives import unpack
+from lookalike.data.image_files import class_folders
 from lookalike.data.matlab import read_mat
 from lookalike.data.raw import RawData
-from lookalike.data.reader_input import ReaderInput, class_folders, images_below, inside
+from lookalike.data.reader_input import ReaderInput, images_below, inside
 from lookalike.data.resources import image_number, real_labels
 
 CLASSES = 1000
@@ -32,7 +33,7 @@ def read(inputs: ReaderInput) -> RawData:
     """
     train = _train_folder(inputs)
     wnids = class_folders(train)
-    files, labels = images_below(train, wnids)
+    files, labels, _ = images_below(train, wnids)
     kit = _kit(inputs)
     validation, truth = _validation(inputs, wnids, kit)
     names = [file.name for file in validation]
@@ -82,7 +83,7 @@ def _validation(inputs: ReaderInput, wnids: list[str], kit: Path | None) -> tupl
     folder_of_user = inputs.folder / "val"
     folder = folder_of_user if folder_of_user.is_dir() else inputs.unpacked(VAL)
     if any(path.is_dir() for path in folder.iterdir()):
-        files, labels = images_below(folder, wnids)
+        files, labels, _ = images_below(folder, wnids)
         order = sorted(range(len(files)), key=lambda row: image_number(files[row].name))
         return [files[row] for row in order], [labels[row] for row in order]
     if kit is None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lookalike.core.errors import LookalikeError
+from lookalike.data.image_files import class_folders
 from lookalike.data.raw import RawData
-from lookalike.data.reader_input import ReaderInput, class_folders, images_below, inside
+from lookalike.data.reader_input import ReaderInput, images_below, inside
 from lookalike.data.resources import wnids as imagenet_wnids
 
 
@@ -24,7 +25,7 @@ def read(inputs: ReaderInput) -> RawData:
     """
     root = inputs.unpacked("objectnet-1.0.zip") / "objectnet-1.0"
     names = class_folders(root / "images")
-    files, labels = images_below(root / "images", names)
+    files, labels, _ = images_below(root / "images", names)
     to_label = _json(root, "folder_to_objectnet_label.json")
     to_imagenet = _json(root, "objectnet_to_imagenet_1k.json")
     number = {int(value): int(key) for key, value in _json(root, "pytorch_to_imagenet_2012_id.json").items()}

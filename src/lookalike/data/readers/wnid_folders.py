@@ -31,7 +31,7 @@ def read(inputs: ReaderInput) -> RawData:
             f"it holds {len(parents)}."
         )
     wnids = [path.name for path in folders]
-    files, labels = images_below(parents.pop(), wnids)
+    files, labels, _ = images_below(parents.pop(), wnids)
     return RawData(
         images=files,
         labels=np.array(labels, np.int64),

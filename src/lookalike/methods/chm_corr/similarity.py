@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lookalike.core.finite import check_finite
 from lookalike.methods.chm_corr.network import CHMNet
 from lookalike.methods.reranking.patches import Patches, cell_centres, cells_of, match_patches
 from lookalike.methods.reranking.transfer import transfer_points
@@ -37,7 +38,7 @@ def chm_similarity(
         Similarities (N,), higher is more alike.
 
     Raises:
-        ValueError: The maps are not square.
+        ValueError: The maps are not square, or a map holds NaN or an infinity.
 
     Example:
         >>> import torch
@@ -51,6 +52,8 @@ def chm_similarity(
         raise ValueError(
             f"feature maps are {tuple(query.shape)} and {tuple(exemplars.shape)}; give square ones of one size"
         )
+    check_finite(query[None], "features of the query")
+    check_finite(exemplars, "features of the exemplars", "exemplar {}".format)
     with torch.no_grad():
         pyramids = chmnet.pyramid(torch.cat([query[None], exemplars]))
         matches = chmnet(pyramids[:1].expand(len(exemplars), *pyramids.shape[1:]), pyramids[1:])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lookalike.core.finite import check_finite
 from lookalike.methods.reranking.patches import Matches, Patches, match_patches
 
 EPSILON = 0.05  # entropic regularisation
@@ -32,6 +33,9 @@ def emd_similarity(query: Tensor, exemplars: Tensor, uniform: bool = False, entr
     Returns:
         Similarities (N,), higher is more alike.
 
+    Raises:
+        NotFiniteError: A map holds NaN or an infinity.
+
     Example:
         >>> import torch
         >>> from lookalike.rerank import emd_similarity
@@ -39,6 +43,8 @@ def emd_similarity(query: Tensor, exemplars: Tensor, uniform: bool = False, entr
         >>> bool(emd_similarity(maps[0], maps).argmax() == 0)  # nothing is more alike than the image itself
         True
     """
+    check_finite(query[None], "features of the query")
+    check_finite(exemplars, "features of the exemplars", "exemplar {}".format)
     matches = match_patches(Patches.of(query[None]), Patches.of(exemplars))
     rows, columns = proper_marginals(matches, uniform)
     return score(sinkhorn(matches.similarity, rows, columns).plan, matches.similarity, entries)

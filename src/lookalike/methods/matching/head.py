@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lookalike.core.finite import check_features, check_finite, may_wait
 from lookalike.distances.pairwise import cosine_distance
 
 SMALLEST = 1e-6  # of a probability and of its complement, before the logarithm
@@ -64,12 +65,18 @@ class MatchingHead(nn.Module):
             memory: (M, D) features of the memory, in the order in which it is read.
             labels: (M,) classes of the memory.
             excluded: (B, M) true where a query may not use a memory row.
+
+        Raises:
+            NotFiniteError: A feature is NaN or infinite, or all rows are excluded for a query.
         """
+        check_features(features, memory, self.training)
         embedded = self.embed_memory(memory)
         weights = attention(self.embed_queries(features, embedded), embedded)
         if excluded is not None:
             weights = weights.masked_fill(excluded, 0)
             weights = weights / weights.sum(1, keepdim=True)
+            if may_wait(weights, self.training):
+                check_finite(weights, "weights of the memory", "query {}".format, "leave it a row that is not excluded")
         return label_mixture(weights, labels, self.n_classes).clamp(SMALLEST, 1 - SMALLEST).log()
 
 

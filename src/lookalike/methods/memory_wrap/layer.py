@@ -14,13 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lookalike.core.finite import check_finite, may_wait
 from lookalike.distances.pairwise import DISTANCES
 from lookalike.methods.memory_wrap.sparsemax import sparsemax
-
-
-def _all_finite(rows: Tensor) -> bool:
-    """Whether all are numbers; the extremes are not if any is not, and need no copy of the rows."""
-    return not rows.numel() or bool(torch.isfinite(torch.stack(rows.detach().aminmax())).all())
 
 
 class MLP(nn.Module):
@@ -94,6 +90,9 @@ class _MemoryLayer(nn.Module):
         with torch.autocast(queries.device.type, enabled=False):  # squares of half precision overflow
             wide = torch.promote_types(queries.dtype, torch.float32)
             scores = -DISTANCES[self.distance](queries.to(wide), memory.to(wide))
+            if may_wait(scores, self.training):
+                remedy = "features are too large: scale them"
+                check_finite(scores, f"distances ({self.distance})", "query {}".format, remedy)
             return sparsemax(scores if excluded is None else scores.masked_fill(excluded, -torch.inf))
 
     def _checked(self, rows: Tensor, what: str) -> Tensor:
@@ -101,9 +100,8 @@ class _MemoryLayer(nn.Module):
             raise ValueError(
                 f"{what} of shape {tuple(rows.shape)}: this layer takes (rows, {self.encoder_output_dim})."
             )
-        # A training on a GPU would wait for the answer; there the loss tells.
-        if (rows.device.type == "cpu" or not self.training) and not _all_finite(rows):
-            raise ValueError(f"{what} with features that are not finite: look at the encoder and its input.")
+        if may_wait(rows, self.training):
+            check_finite(rows, f"features of the {what}", remedy="look at the encoder and its input")
         return rows
 
     def remember(self, memory_set: Tensor) -> Memory:

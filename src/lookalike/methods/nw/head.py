@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lookalike.core.finite import check_finite, is_finite, may_wait
 from lookalike.distances.pairwise import squared_norms
 from lookalike.methods.nw import Kernel
 from lookalike.methods.nw.kernels import KERNELS, kernel_scores
@@ -175,7 +176,16 @@ class NWHead(nn.Module):
                 scores = scores * self.log_temperature.neg().exp()
             if isinstance(support, Support) and support.log_prior is not None:
                 scores = scores + support.log_prior[:, None]
+        if may_wait(scores, self.training):
+            self._check(scores, query, features)
         return scores
+
+    def _check(self, scores: Tensor, query: Tensor, features: Tensor) -> None:
+        if not is_finite(scores):
+            check_finite(query, "features of the queries", "query {}".format, "look at the network and its input")
+            check_finite(features, "features of the support", remedy="look at the network and its input")
+            remedy = "features are too large or the temperature too small: scale them"
+            check_finite(scores, f"scores ({self.kernel})", remedy=remedy)
 
     def scores(self, query: Tensor, support: Tensor | Support) -> Tensor:
         """(B, N) scores, larger = closer."""
@@ -205,7 +215,7 @@ class NWHead(nn.Module):
             (B, C) log-probabilities, in float32 for half-precision features.
 
         Raises:
-            ValueError: The support is empty, or labels and support do not fit.
+            ValueError: The support is empty, labels and support do not fit, or a number is not finite.
         """
         if isinstance(support, Support):
             labels, shape = support.labels, tuple(support.features.shape[:-1])

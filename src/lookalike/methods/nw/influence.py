@@ -13,7 +13,8 @@ def support_influence(
 
     I_i = log(p (1 - w_i) / (p - w_i [y_i = y])): the loss with row i deleted and the other weights
     renormalised, minus the loss with it. Positive rows help, negative rows harm. Written as
-    log1p(-w) - log1p(-w [y_i = y] / p), which keeps its digits for small weights.
+    log1p(-w) - log1p(-w [y_i = y] / p), which keeps its digits for small weights. Of a row that has more than half of
+    the weight, or of its class, `1 - w` keeps none: there the others are summed by themselves.
 
     Args:
         weights: (B, N) softmax weights.
@@ -22,8 +23,8 @@ def support_influence(
         probabilities: (B,) probability of `query_labels`; summed from the weights when left out.
 
     Returns:
-        (B, N) influences, nats; +inf for the only row of the query's class. Where that class has no weight at all, the
-        limit log(1 - w) (the original gives NaN).
+        (B, N) influences, nats, in float32 for half-precision weights; +inf for the only row of the query's class that
+        has a weight. Where that class has no weight at all, the limit log(1 - w) (the original gives NaN).
 
     Example:
         >>> import torch
@@ -33,11 +34,29 @@ def support_influence(
         >>> [round(value, 2) for value in influence[0].tolist()]
         [0.18, 0.05, -0.11]
     """
+    weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
     same = support_labels == query_labels[:, None]  # (B, N)
     of_class = torch.where(same, weights, 0)
     if probabilities is None:
         probabilities = of_class.sum(1)
     share = torch.where(probabilities[:, None] > 0, of_class / probabilities[:, None], 0).clamp(max=1)
-    share[same & (same.sum(1, keepdim=True) == 1) & (weights > 0)] = 1
-    influence = torch.log1p(-weights) - torch.log1p(-share)
-    return torch.where(share == 1, torch.inf, influence)
+    without = _log_without(weights, weights, torch.ones_like(probabilities))
+    influence = without - _log_without(share, of_class, probabilities)
+    # A row that has all weight there is: what the others would share is known where they are of one class.
+    alone = torch.where(same.all(1, keepdim=True), 0.0, torch.inf).to(influence)
+    return torch.where(influence.isnan(), alone, influence)
+
+
+def _log_without(shares: Tensor, weights: Tensor, total: Tensor) -> Tensor:
+    """log(1 - share) (B, N): where a share is more than a half, the logarithm of what the other weights sum to.
+
+    Args:
+        shares: (B, N) weights as shares of the total.
+        weights: (B, N) weights that the total is the sum of.
+        total: (B,).
+    """
+    logs = torch.log1p(-shares)
+    largest, row = shares.max(1, keepdim=True)  # no other can be more than a half
+    others = weights.scatter(1, row, 0).sum(1, keepdim=True, dtype=torch.float64)
+    exact = (others / total[:, None]).log().to(logs)
+    return logs.scatter(1, row, torch.where(largest > 0.5, exact, logs.gather(1, row)))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lookalike.core.errors import LookalikeError
+from lookalike.core.finite import check_finite, may_wait
 from lookalike.core.parameter_cache import ParameterCache
 from lookalike.methods.protoflow import Likelihood, PrototypeKind
 
@@ -135,8 +136,16 @@ class GaussianPrototypes(nn.Module):
         return Expanded.of(self._spread(mean), self._spread(log_var))
 
     def forward(self, z: Tensor, likelihood: Likelihood = "total") -> Tensor:
-        """(B, C) log p(z | class); classes are equally likely, so that their soft-max is the posterior."""
-        return class_log_prob(self.weighted(z), likelihood)
+        """(B, C) log p(z | class); classes are equally likely, so that their soft-max is the posterior.
+
+        Raises:
+            NotFiniteError: A latent is NaN or infinite, or so far away that its density is.
+        """
+        log_densities = class_log_prob(self.weighted(z), likelihood)
+        if may_wait(z, self.training):
+            check_finite(z, "latents", remedy="look at the flow and its input")
+            check_finite(log_densities, "log-densities", remedy="the latents are too large")
+        return log_densities
 
     @torch.no_grad()
     def sample(

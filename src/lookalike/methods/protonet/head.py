@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lookalike.core.errors import LookalikeError
+from lookalike.core.finite import check_features
 from lookalike.distances.pairwise import cosine_distance, paired_cosine_distance
 
 
@@ -42,8 +43,9 @@ class PrototypicalHead(nn.Module):
             excluded: (B, M) true where a query may not use a memory row.
 
         Raises:
-            LookalikeError: A class has no image in the memory.
+            LookalikeError: A class has no image in the memory, or a feature is not finite.
         """
+        check_features(features, memory, self.training)
         distances = distances_from_classes(features, memory, labels, self.n_classes, excluded)
         return F.log_softmax(-distances, dim=1)
 

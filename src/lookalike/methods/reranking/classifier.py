@@ -22,6 +22,7 @@ from lookalike.contracts.classifier import Classifier, Prediction
 from lookalike.contracts.explanation import SHOWN_EXEMPLARS, Exemplar, Explanation, build_explanations
 from lookalike.contracts.features import Features, ImageAccess
 from lookalike.core.errors import LookalikeError
+from lookalike.core.finite import check_finite
 from lookalike.core.tensor_store import load_tensors, save_tensors
 from lookalike.distances.pairwise import normalise_rows
 from lookalike.methods.knn.classifier import nearest_rows, vote
@@ -166,6 +167,13 @@ class Reranker(Classifier):
             start += len(batch)
         back = order.argsort()
         scores = {name: torch.cat(values)[back] for name, values in parts.items()}
+        for name, values in scores.items():  # NaN would be the best of all
+            check_finite(
+                values,
+                f"similarities of patches ({name.removeprefix('scores_')})",
+                lambda row: f"image {int(queries.ids[row])}",
+                "its patches, or those of a candidate, may be all zero; take another network, or no compat",
+            )
         return replace(queries, match_scores={"rows": rows, **scores})
 
     def _ranked(self, queries: Features, mode: str) -> tuple[Tensor, Tensor]:

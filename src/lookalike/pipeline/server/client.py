@@ -19,6 +19,7 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 sys.path.insert(0, os.path.dirname(PACKAGE))
 from lookalike.core.locks import locked, private_folder  # noqa: E402
 
+LONGEST_FOLDER = 80  # letters: a socket's path has at most 107 (unix(7)), and clusters name TMPDIR after the job
 START_SECONDS = 120.0
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
@@ -30,6 +31,8 @@ def socket_path() -> str:
         OSError: The folder belongs to somebody else.
     """
     folder = private_folder()
+    if len(folder) > LONGEST_FOLDER:
+        folder = private_folder("/tmp")  # noqa: S108, it is checked to be this user's alone
     # An allocation has a server of its own, which ends with it.
     code = hashlib.sha256(f"{sys.executable} {os.environ.get('SLURM_JOB_ID')}".encode())
     for parent, folders, files in os.walk(PACKAGE):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookalike.core.errors import LookalikeError
 from lookalike.reporting.catalogue import PREDICTIONS, Table, TableContent
 from lookalike.study.plan import Plan
 
@@ -24,11 +26,19 @@ def draw_comparison(plan: Plan) -> TableContent:
     from lookalike.reporting.summaries import GROUP, add_cells, heading_columns, summary_columns
 
     correct: dict[tuple[object, ...], dict[int, np.ndarray]] = {}
+    queries: dict[tuple[object, ...], tuple[Path, np.ndarray]] = {}
     for evaluation in plan.evaluations():
         drawn = _correct(evaluation)
         if drawn is not None:
-            key = evaluation_key(evaluation)
-            correct.setdefault(tuple(key[name] for name in GROUP), {})[evaluation.run.seed] = drawn
+            key, (ids, hits) = evaluation_key(evaluation), drawn
+            correct.setdefault(tuple(key[name] for name in GROUP), {})[evaluation.run.seed] = hits
+            # Pairs are of the same queries: all models of a data set's size and seed have these.
+            place = (*(key[name] for name in ("dataset", "size", "evaluation_set")), evaluation.run.seed)
+            other_file, others = queries.setdefault(place, (evaluation.predictions, ids))
+            if not np.array_equal(ids, others):
+                raise LookalikeError(
+                    f"{evaluation.predictions} and {other_file} are of other queries; delete both and run again."
+                )
     baseline, mode = _baseline(plan)
     rows: list[dict[str, object]] = []
     for group, by_seed in correct.items():
@@ -68,8 +78,8 @@ def draw_comparison(plan: Plan) -> TableContent:
     return TableContent(numbers, shown, caption)
 
 
-def _correct(evaluation: Evaluation) -> np.ndarray | None:
-    """Which queries of an evaluation got their class: (draws, queries); None where nothing is classified."""
+def _correct(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray] | None:
+    """Ids (queries,), and which of them got their class (draws, queries); None where nothing is classified."""
     from lookalike.reporting.collect import read_predictions
 
     frame = read_predictions(evaluation)
@@ -77,7 +87,8 @@ def _correct(evaluation: Evaluation) -> np.ndarray | None:
         return None
     draws = frame.draw.nunique() if "draw" in frame else 1
     frame = frame.sort_values(["draw", "id"] if draws > 1 else "id")
-    return (frame.label == frame.predicted).to_numpy().reshape(draws, -1)
+    hits = (frame.label == frame.predicted).to_numpy().reshape(draws, -1)
+    return frame.id.to_numpy()[: hits.shape[1]], hits
 
 
 def _baseline(plan: Plan) -> Any:
