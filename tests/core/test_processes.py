@@ -100,6 +100,7 @@ def test_processes_of_other_hosts_live_while_slurm_does_not_say_otherwise(tmp_pa
 
 STOPPED_TWICE = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without one
 from lookalike.core.processes import StopRequest
 try:
     with StopRequest() as stop:

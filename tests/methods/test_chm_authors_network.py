@@ -98,7 +98,7 @@ def test_another_matching_network_makes_the_store_stale(folder: Path) -> None:
     run_stage(plan, "embed", run)
     torch.manual_seed(1)
     write_tensors(folder / "pas_psi.safetensors", join_checkpoint(CHMBackbones(), CHMNet("psi", 1024, 8)))
-    with pytest.raises(LookalikeError, match=r"support.safetensors follows from other weights than the run has now"):
+    with pytest.raises(LookalikeError, match=r"safetensors follows from other weights than the run has now"):
         queries_of(plan, run)
     run_stage(plan, "embed", run)  # the prepared training images beside it are of the other network
     first = queries_of(plan, run).match_scores["scores_vote"]

@@ -252,7 +252,7 @@ def test_pickles_are_refused_with_the_way_to_convert_them(tmp_path: Path) -> Non
     path = tmp_path / "weights.pt"
     torch.save({"net": np.random.RandomState(0)}, path)
     with pytest.raises(
-        LookalikeError, match=r"holds more than tensors, which would run code .* convert it once: python"
+        LookalikeError, match=r"holds more than tensors, which would run code .* convert it once and name"
     ):
         read_weights(path)
     torch.save([torch.zeros(1)], path)

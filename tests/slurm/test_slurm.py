@@ -114,23 +114,6 @@ def training_jobs() -> list[dict[str, str]]:
     return [job for job in jobs if job.get("Comment", "").startswith("rule_train")]
 
 
-def test_the_tiny_study_gives_the_same_bytes(cluster: Cluster) -> None:
-    """Profile as it is: jobs with a GPU each on both nodes, tables as made here."""
-    # Three trainings: a node has two GPUs.
-    models = {"fc": STUDY["models"]["fc"]}
-    study = {**STUDY, "seeds": [0, 1, 2], "models": models, "resources": {"train": {"runtime": 240}}}
-    cluster.write(study)
-    process = cluster.on_slurm()
-    assert process.wait(LIMIT) == 0, cluster.output
-    jobs = training_jobs()
-    assert {job["NodeList"] for job in jobs} == {"node1", "node2"}
-    assert all("gres/gpu=1" in job["TRES"] for job in jobs)
-    assert cluster.tables("tiny") == cluster.tables_from_here(study)
-    assert "asked for 4:00:00, partition main has 1:00:00: shortened" in cluster.output
-    record = cluster.record("tiny", "digits/fc/60/seed0")
-    assert record["slurm_job"] in {job["JobId"] for job in jobs}
-
-
 EPOCHS = 80
 LONG = {"method": "fc", "training": {**TRAINING, "epochs": EPOCHS, "lr": 0.01, "checkpoint_seconds": 2}}
 INCIDENTS = {
@@ -139,7 +122,7 @@ INCIDENTS = {
     "train_sizes": ["all"],
     "seeds": [0, 1, 2],
     "models": {"long": LONG},
-    "resources": QUICK,
+    "resources": {**QUICK, "train": {"runtime": 240}},
 }
 
 
@@ -181,7 +164,12 @@ def test_whatever_is_done_to_jobs_the_bytes_are_the_same(cluster: Cluster) -> No
 
     weights = [f"results/incidents/{run}/model.safetensors" for run in runs]
     first = cluster.on_slurm(*weights)
+    # Profile as it is: a GPU each, on both nodes, since a node has two.
     until("three trainings in their midst", lambda: all_trained(1))
+    jobs = training_jobs()
+    assert {job["NodeList"] for job in jobs} == {"node1", "node2"}
+    assert all("gres/gpu=1" in job["TRES"] for job in jobs)
+    assert "asked for 4:00:00, partition main has 1:00:00: shortened" in cluster.output
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     left = squeue("%A", "%k")
@@ -212,6 +200,7 @@ def test_whatever_is_done_to_jobs_the_bytes_are_the_same(cluster: Cluster) -> No
         assert epochs(log) == list(range(1, EPOCHS + 1)), run  # no epoch twice: nothing was trained again
         attempts = cluster.record("incidents", run)["attempts"]
         assert attempts == 3, (run, attempts)
+        assert cluster.record("incidents", run)["slurm_job"] in {job["JobId"] for job in training_jobs()}
         assert len(re.findall(r"failed: .* was stopped by SIG\w+ at step \d+ of \d+; its checkpoint is kept", log)) == 2
     here = cluster.beside(INCIDENTS, *weights)
     for file in weights:

@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from lookalike.contracts.classifier import Batch, Classifier
 from lookalike.contracts.settings import TrainingSettings
-from lookalike.core.determinism import make_generator
+from lookalike.core.determinism import make_generator, seed_network
 from lookalike.core.errors import LookalikeError
 from lookalike.core.processes import StopRequest
 from lookalike.core.seeds import RunSeeds
@@ -157,7 +157,7 @@ class Training:
 
     def _batches_for_statistics(self) -> Iterator[Batch]:
         """All training images once more, as they are, for the running statistics of averaged weights."""
-        torch.manual_seed(self.seeds.of_run("average"))
+        seed_network(self.seeds.of_run("average"), self.fabric.device)
         pool, settings = self.pool, self.settings
         every = torch.arange(len(pool), device=pool.labels.device)
         for number, rows in enumerate(every.split(settings.micro_batch or settings.batch_size)):
@@ -277,7 +277,7 @@ class Training:
                 images = pool.load(rows, generators["augment"])
                 states = {name: generators[name].get_state() for name in SHARED}
                 # a network's own noise, dropout say
-                torch.manual_seed(self.seeds.of_run("network", progress.step, *rank))
+                seed_network(self.seeds.of_run("network", progress.step, *rank), fabric.device)
                 parts = rows.split(size)
                 for number, (part, shown) in enumerate(zip(parts, images.split(size), strict=True)):
                     for name, state in states.items():
