@@ -479,3 +479,22 @@ def test_mean_cell_leaves_out_sessions_without_a_value() -> None:
         expected.high,
         2,
     )
+
+
+@pytest.mark.parametrize(
+    ("people", "kinds"), [(("000", "0"), 2), (("NA", "NULL"), 2), (("7", "7"), 1), (("10", "9"), 2)]
+)
+def test_persons_are_text_as_it_stands(tmp_path: Path, people: tuple[str, str], kinds: int) -> None:
+    """000 and 0 are two persons, NA is one; plain numbers are numbers, so that they have their own order."""
+    head, *rows = SESSIONS.splitlines()
+    text = "\n".join([head + ",person", *(f"{row},{person}" for row, person in zip(rows, people, strict=True))])
+    responses = read_responses(written_settings(tmp_path, text + "\n"))
+    assert responses.sessions.person.nunique() == kinds
+    assert (responses.sessions.person.dtype == np.int64) == (people in (("7", "7"), ("10", "9")))
+
+
+def test_an_empty_person_or_query_is_named(tmp_path: Path) -> None:
+    head, *rows = SESSIONS.splitlines()
+    text = "\n".join([head + ",person", f"{rows[0]},anna", f"{rows[1]},"])
+    with pytest.raises(LookalikeError, match=r"sessions.csv, line 3: person is empty"):
+        read_responses(written_settings(tmp_path, text + "\n"))

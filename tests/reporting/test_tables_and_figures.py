@@ -1,5 +1,6 @@
 """Tables against literal text, records as parquet, the whole chain of stages without Snakemake."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from lookalike.contracts.report import Column
 from lookalike.core.errors import LookalikeError
 from lookalike.core.files import write_sealed
 from lookalike.reporting.catalogue import figure_paths, figures_of, table_paths, tables_of
+from lookalike.reporting.style import save_figure, set_style
 from lookalike.reporting.summaries import format_cell, over_seeds
 from lookalike.reporting.writing import as_latex, as_markdown
 from lookalike.stages.draw_figure import draw_figure
@@ -111,3 +113,16 @@ def test_many_classes_become_a_spread(tiny: Plan) -> None:
     assert text[2].endswith("| nw | linear | 0.0 | 9.7 | 48.3 | 96.7 |")  # in the order of the study
     assert text[3].endswith("| fc | linear | 50.0 | 50.0 | 50.0 | 50.0 |")
     assert len(pd.read_csv(table_paths(tiny, "per_class")[0])) == 60
+
+
+def test_powers_of_ten_are_drawn_and_names_are_no_formulas(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    set_style()
+    figure, axes = plt.subplots(layout="constrained")
+    axes.semilogy([1, 2], [0.001, 100])
+    axes.set_title("Ba$$in $a_$")
+    save_figure(figure, tmp_path / "log")
+    text = re.sub("<!--.*?-->", "", (tmp_path / "log.svg").read_text())  # which hold the source of a formula
+    assert "mathdefault" not in text
+    assert "Ba$$in $a_$" in text

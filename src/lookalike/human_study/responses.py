@@ -24,6 +24,7 @@ CLASSIFIERS = tuple(dict.fromkeys(CONDITIONS.values()))
 VOTERS = 20
 MEDIUM, HIGH = 35, 75  # percent of confidence from which it is medium, high
 NAMES = ("person", "query", "condition", "gt", "parent_lvl12")  # columns of text
+EMPTY = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A", "<NA>")  # cells of other columns
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,16 @@ def _outputs_of(path: str, table: pd.DataFrame, prefix: str) -> Outputs:
 def _read(path: str, needed: list[str]) -> pd.DataFrame:
     try:
         # Names are text as it stands: 000 and 0 are two persons, and NA may be one.
-        table = pd.read_csv(Path(path), converters=dict.fromkeys(NAMES, str))
+        columns = pd.read_csv(Path(path), nrows=0).columns
+        table = pd.read_csv(
+            Path(path),
+            dtype={name: str for name in NAMES if name in columns},
+            keep_default_na=False,
+            na_values={name: list(EMPTY) for name in columns if name not in NAMES},
+        )
+        for name in table.columns.intersection(NAMES):
+            if table[name].str.fullmatch("0|[1-9][0-9]{0,17}").all():  # plain numbers, which have their own order
+                table[name] = table[name].astype(np.int64)
     except FileNotFoundError:
         raise LookalikeError(f"{path} is missing; run from a clone of the project, or change the path.") from None
     except (OSError, EOFError, ValueError) as error:

@@ -53,6 +53,10 @@ def save_figure(figure: Figure, path: Path) -> None:
         "pdf": {"CreationDate": None},
         "png": {"Software": None},
     }
+    for axes in figure.axes:  # powers of ten are written as formulas, by matplotlib itself
+        for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
+            for label in [*axis.get_majorticklabels(), *axis.get_minorticklabels()] if scale == "log" else []:
+                label.set_parse_math(True)
     for suffix in FIGURE_FORMATS:
         with writing(path.with_suffix(f".{suffix}")) as temporary:
             figure.savefig(temporary, metadata=empty[suffix])
