@@ -11,6 +11,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from lookalike.contracts.drawing import GREY, PAGE, PALETTE, RIGHT, WRONG
 from lookalike.core.files import writing
@@ -36,7 +37,6 @@ def set_style() -> None:
             "lines.linewidth": 1.0,
             "xtick.major.width": 0.6,
             "ytick.major.width": 0.6,
-            "text.parse_math": False,  # names of models and classes may hold dollars
             "svg.hashsalt": "lookalike",  # equal figures give equal bytes
             "svg.fonttype": "none",
             "image.composite_image": False,  # joining them takes ten times longer than drawing
@@ -53,10 +53,13 @@ def save_figure(figure: Figure, path: Path) -> None:
         "pdf": {"CreationDate": None},
         "png": {"Software": None},
     }
-    for axes in figure.axes:  # powers of ten are written as formulas, by matplotlib itself
+    formulas = set()  # powers of ten, which matplotlib itself writes as formulas
+    for axes in figure.axes:
         for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
-            for label in [*axis.get_majorticklabels(), *axis.get_minorticklabels()] if scale == "log" else []:
-                label.set_parse_math(True)
+            labels = [*axis.get_majorticklabels(), *axis.get_minorticklabels()]
+            formulas.update(labels if scale == "log" else [])
+    for text in set(figure.findobj(Text)) - formulas:  # names of models and classes may hold dollars
+        text.set_parse_math(False)
     for suffix in FIGURE_FORMATS:
         with writing(path.with_suffix(f".{suffix}")) as temporary:
             figure.savefig(temporary, metadata=empty[suffix])
