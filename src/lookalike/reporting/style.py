@@ -53,7 +53,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         "pdf": {"CreationDate": None},
         "png": {"Software": None},
     }
-    formulas = set()  # powers of ten, which matplotlib itself writes as formulas
+    formulas: set[Text] = set()  # powers of ten, which matplotlib itself writes as formulas
     for axes in figure.axes:
         for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
             labels = [*axis.get_majorticklabels(), *axis.get_minorticklabels()]
