@@ -251,7 +251,7 @@ def _read(path: str, needed: list[str]) -> pd.DataFrame:
             keep_default_na=False,
             na_values={name: list(EMPTY) for name in columns if name not in NAMES},
         )
-        for name in table.columns.intersection(NAMES):
+        for name in table.columns.intersection(list(NAMES)):
             if table[name].str.fullmatch("0|[1-9][0-9]{0,17}").all():  # plain numbers, which have their own order
                 table[name] = table[name].astype(np.int64)
     except FileNotFoundError:
