@@ -100,7 +100,7 @@ def test_the_second_controller_of_a_study_is_told_who_works(killed: Checkout) ->
     assert "Traceback" not in output
 
 
-KILLS = int(os.environ.get("LOOKALIKE_KILLS", "6"))  # 60 were done once: docs/decisions/0021-nothing-in-silence.md
+KILLS = int(os.environ.get("LOOKALIKE_KILLS", "6"))  # CI takes fewer
 
 
 @pytest.mark.long

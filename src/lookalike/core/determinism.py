@@ -20,8 +20,8 @@ def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Gener
 def seed_network(seed: int, device: torch.device) -> None:
     """Seed what a network draws by itself on its device, such as dropout.
 
-    `torch.manual_seed` seeds every kind of device; for each one that has not been used it keeps a formatted stack,
-    three a training step, which took a tenth of the time of small networks.
+    `torch.manual_seed` seeds every kind of device; for each one that has not been used it keeps a formatted stack:
+    three a training step, which nobody ever reads.
     """
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)

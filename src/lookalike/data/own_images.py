@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lookalike.core.errors import LookalikeError
 from lookalike.core.files import digest, read_json, sha256, write_json
-from lookalike.data.image_files import class_folders, is_hidden
+from lookalike.data.image_files import class_folders
 from lookalike.data.reader_input import images_below
 
 FOLDERS = ("train", "validation", "test")  # all but the last may be left out
@@ -107,7 +107,7 @@ def _folders(root: Path) -> OwnImages:
         unknown = sorted(set(class_folders(root / split)) - set(names))
         if unknown:
             raise LookalikeError(f"{root / split} has the class folder {unknown[0]!r}, which train/ lacks.")
-        listed.left_out.extend(path for path in sorted((root / split).iterdir()) if _is_beside(path, names))
+        listed.left_out.extend(path for path in sorted((root / split).iterdir()) if path.name not in names)
         files, labels, left_out = images_below(root / split, names)
         listed.files.extend(files)
         listed.labels.extend(labels)
@@ -116,11 +116,6 @@ def _folders(root: Path) -> OwnImages:
     listed.sources.extend(str(file.relative_to(root)) for file in listed.files)
     listed.environments.extend([0] * len(listed.files))
     return listed
-
-
-def _is_beside(path: Path, names: list[str]) -> bool:
-    """Whether something beside the class folders is left out."""
-    return is_hidden(path.name) or path.name not in names
 
 
 def _table(path: Path) -> OwnImages:
